@@ -1,0 +1,1 @@
+"""Regalia's models."""
