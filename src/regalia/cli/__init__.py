@@ -1,1 +1,5 @@
-"""Regalia's cli."""
+"""The terminal: one module a noun, put together in `main`."""
+
+from regalia.cli.app import main
+
+__all__ = ["main"]
