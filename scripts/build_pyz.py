@@ -1,7 +1,7 @@
 """Build `regalia-verify.pyz`: the verifier as one file that runs wherever Python and `cryptography` are.
 
-The same sources give the same bytes: entries are sorted, stored with a fixed date and mode, so that anyone can
-rebuild the file and compare its hash with the published one.
+The same sources give the same bytes: entries are sorted and stored with a fixed date and mode, so that
+anyone can rebuild the file and compare its hash with the published one.
 """
 
 import sys

@@ -1,6 +1,6 @@
 """A cheap server that speaks the OpenAI API, for tests that need an engine but no model.
 
-`python fake_engine.py PORT`. A request's `fake` field steers it (unknown fields are passed on by the gateway):
+`python fake_engine.py PORT`. A request's `fake` field steers it (the gateway passes unknown fields on):
 `{"fake": {"delay_ms": 50, "die_after": 3, "status": 500}}`. `GET /open` says how many streams are under way.
 """
 
@@ -49,7 +49,7 @@ async def chat(request: web.Request) -> web.StreamResponse:
 async def stream(
     request: web.Request, body: dict[str, Any], fake: dict[str, Any], pause: float
 ) -> web.StreamResponse:
-    """The answer a word at a time; `die_after` breaks the connection after that many, `words` makes it longer."""
+    """The answer a word at a time; `die_after` breaks the connection after that many, `words` is how many."""
     reply = web.StreamResponse(headers={"content-type": "text/event-stream"})
     await reply.prepare(request)
     streams = request.app[OPEN_STREAMS]

@@ -1,4 +1,4 @@
-"""A real Regalia server for tests: `regalia init` and `regalia serve` as subprocesses on a free loopback port.
+"""A real Regalia server for tests: `regalia init` and `regalia serve` as subprocesses on a loopback port.
 
 The embedded model is pulled once into build/test-models and hard-linked into each data directory.
 """
@@ -293,7 +293,7 @@ class Server:
         return httpx.get(f"{self.url}/log/checkpoint").raise_for_status().text
 
     def log_size(self) -> int:
-        """The published checkpoint's size; asks for a moment's patience, as entries are published each second."""
+        """The published checkpoint's size (an entry is published within about a second)."""
         return int(self.checkpoint().split("\n")[1])
 
     def records(self) -> list[dict[str, Any]]:
