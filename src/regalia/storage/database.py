@@ -1,0 +1,101 @@
+"""One database, SQLite or PostgreSQL, behind SQLAlchemy Core.
+
+SQLite runs in WAL mode with `synchronous=FULL`: a commit that returned survives a power cut.
+Transactions are explicit on both: `read()` sees one snapshot, `write()` takes the write lock when
+it begins, so that it waits for its turn instead of failing half-way. The ledger's hot path takes
+a bare driver connection with `driver_connection()` and begins and commits by itself.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import URL, make_url
+
+LOCK_TIMEOUT_MS = 5_000
+"""How long a transaction waits for another one's lock before it fails."""
+
+HOLD_TIMEOUT_MS = 10_000
+"""How long PostgreSQL lets a paused process keep its transaction, and so its locks."""
+
+
+class Database:
+    """An engine with Regalia's settings. Safe to share between threads; made by `open_database`."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self._writing = engine.execution_options(regalia_write=True)
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether this is the embedded database, which one process at a time may use."""
+        return self.engine.dialect.name == "sqlite"
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A transaction for reading: one consistent snapshot. Keep it short."""
+        with self.engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A transaction for writing; commits when the block ends, rolls back when it raises."""
+        with self._writing.begin() as connection:
+            yield connection
+
+    def driver_connection(self) -> Any:
+        """A new connection of the driver itself, in autocommit mode, outside the pool.
+
+        The caller begins, commits and closes. `?` (sqlite3) or `%s` (psycopg) mark parameters.
+        """
+        pooled = self.engine.raw_connection()
+        pooled.detach()
+        connection = pooled.dbapi_connection
+        if not self.is_sqlite:
+            connection.autocommit = True  # type: ignore[union-attr]
+        return connection
+
+    def close(self) -> None:
+        """Close the pooled connections."""
+        self.engine.dispose()
+
+
+def open_database(url: str) -> Database:
+    """The database at an SQLAlchemy URL: `sqlite:////path/regalia.db`, `postgresql://user@host/name`.
+
+    Nothing is connected yet; a missing SQLite file is made by the first use.
+    """
+    parsed = make_url(url)
+    backend = parsed.get_backend_name()
+    if backend == "sqlite":
+        return Database(_sqlite(parsed))
+    if backend == "postgresql":
+        return Database(_postgresql(parsed))
+    raise ValueError(f"the database is SQLite or PostgreSQL, not {backend!r}")
+
+
+def _sqlite(url: URL) -> Engine:
+    engine = create_engine(url, connect_args={"timeout": LOCK_TIMEOUT_MS / 1000, "check_same_thread": False})
+
+    @event.listens_for(engine, "connect")
+    def settle(connection: Any, _record: object) -> None:
+        connection.isolation_level = None  # no BEGIN behind our back
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+            connection.execute(f"PRAGMA {pragma}").close()
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        writes = connection.get_execution_options().get("regalia_write", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+def _postgresql(url: URL) -> Engine:
+    options = f"-c lock_timeout={LOCK_TIMEOUT_MS} -c idle_in_transaction_session_timeout={HOLD_TIMEOUT_MS}"
+    return create_engine(
+        url.set(drivername="postgresql+psycopg"),
+        connect_args={"options": options, "connect_timeout": 5},
+        pool_pre_ping=True,
+    )

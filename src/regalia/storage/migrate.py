@@ -1,0 +1,71 @@
+"""Bringing a database to the schema this code works with, and refusing any other.
+
+All migrations of one upgrade run in one transaction, on SQLite too: it happens wholly or not at all.
+"""
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, inspect, text
+
+from regalia.errors import RegaliaError
+from regalia.storage.database import Database
+from regalia.storage.schema import VERSION
+
+_MIGRATIONS = Path(__file__).with_name("migrations")
+_UPGRADE_LOCK = 0x52454741  # PostgreSQL advisory lock: one process upgrades, others wait
+
+
+class SchemaUnknown(RegaliaError):
+    """The database has another schema than this code works with."""
+
+
+def upgrade(database: Database) -> None:
+    """Bring the database to the newest schema; refuses one that a newer Regalia has made."""
+    config = Config(attributes={"configure_logger": False})
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    with database.write() as connection:
+        if not database.is_sqlite:
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _UPGRADE_LOCK})
+        found = schema_version(connection)
+        if found == VERSION:
+            return
+        if found is not None and found not in _known():
+            raise _unknown(found)
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def check_schema(database: Database) -> None:
+    """Raise SchemaUnknown unless the database has exactly the schema this code works with."""
+    with database.read() as connection:
+        found = schema_version(connection)
+    if found is None:
+        raise SchemaUnknown("the database has no tables yet: run `regalia init` first")
+    if found == VERSION:
+        return
+    if found in _known():
+        raise SchemaUnknown(
+            f"the database has schema {found}, this Regalia needs {VERSION}: upgrade it first"
+        )
+    raise _unknown(found)
+
+
+def schema_version(connection: Connection) -> str | None:
+    """The schema's version as the database states it, None for a database without tables."""
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    versions = connection.execute(text("SELECT version_num FROM alembic_version")).scalars().all()
+    return " ".join(sorted(versions)) or None
+
+
+def _known() -> set[str]:
+    return {path.name[:4] for path in (_MIGRATIONS / "versions").glob("[0-9]*.py")}
+
+
+def _unknown(found: str) -> SchemaUnknown:
+    return SchemaUnknown(
+        f"the database has schema {found}, which this Regalia (schema {VERSION}) does not know: "
+        "it was made by a newer version; install that version, or restore the database made with this one"
+    )

@@ -1,0 +1,74 @@
+"""The tables. One schema for SQLite and PostgreSQL; `migrations/` makes it and a test compares both.
+
+Hot tables are append-only at their right edge: `entries` and `contents` by log index, `calls` by an
+identifier that sorts by time.
+"""
+
+from sqlalchemy import BigInteger, CheckConstraint, Column, Index, Integer, LargeBinary, MetaData, Table, Text
+
+VERSION = "0001"
+"""The newest migration, which is the schema this code works with."""
+
+Int64 = BigInteger().with_variant(Integer, "sqlite")  # INTEGER PRIMARY KEY is SQLite's row id
+
+metadata = MetaData()
+
+log_state = Table(
+    "log_state",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("size", Int64, nullable=False),
+    Column("published_size", Int64, nullable=False),
+    Column("published_root", LargeBinary, nullable=False),
+    CheckConstraint("id = 1", name="log_state_is_one_row"),
+    comment="The log's head. Whoever holds this row's lock assigns the next indices.",
+)
+
+entries = Table(
+    "entries",
+    metadata,
+    Column("idx", Int64, primary_key=True, autoincrement=False),
+    Column("leaf", LargeBinary, nullable=False),
+    comment="Log entries that are not yet in a full, durable entry bundle.",
+)
+
+calls = Table(
+    "calls",
+    metadata,
+    Column("call", Text, primary_key=True),
+    Column("project", Text, nullable=False),
+    Column("process", Text, nullable=False),
+    Column("admitted", Int64, nullable=False),
+    Column("admitted_hash", LargeBinary, nullable=False),
+    Column("outcome", Int64),
+    Index(
+        "calls_open",
+        "process",
+        sqlite_where=Column("outcome").is_(None),
+        postgresql_where=Column("outcome").is_(None),
+    ),
+    sqlite_with_rowid=False,
+    comment="Where a call's admission and its outcome are in the log; the outcome is NULL while it runs.",
+)
+
+contents = Table(
+    "contents",
+    metadata,
+    Column("idx", Int64, primary_key=True, autoincrement=False),
+    Column("sealing", Integer, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+    comment="What a record's commitments open to, sealed by the vault; one row a record, by its index.",
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("hash", LargeBinary, nullable=False, unique=True),
+    Column("name", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("created", Int64, nullable=False),
+    Column("expires", Int64),
+    Column("revoked", Int64),
+    comment="API keys by their keyed hash; times are milliseconds since the epoch.",
+)
