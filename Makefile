@@ -49,7 +49,7 @@ lint: setup  ## style, types, and the direction of imports
 
 bench: setup  ## the speed table: the gateway beside others, the engine, the ledger
 	@bash scripts/system_packages.sh
-	@$(BIN)/python -m bench
+	@PYTHONPATH=tests $(BIN)/python -m bench $(BENCH)
 
 crash: setup  ## kill the server N times at random moments and verify every receipt
 	@REGALIA_CRASH_ROUNDS=$(N) $(BIN)/python -m pytest tests/e2e/test_crash.py -s --timeout=0

@@ -349,11 +349,13 @@ class ServerFactory:
 
 
 @contextmanager
-def background(command: list[str], ready_url: str, **options: Any) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a helper server until the block ends; `ready_url` answers when it is up."""
+def background(
+    command: list[str], ready_url: str, patience: float = 20, **options: Any
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a helper server until the block ends; `ready_url` answers when it is up (`patience` in seconds)."""
     process = subprocess.Popen(command, start_new_session=True, **options)
     try:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + patience
         while True:
             try:
                 httpx.get(ready_url, timeout=1)
