@@ -1,8 +1,8 @@
 """The gateway's cost: Regalia with all recording on beside LiteLLM, Portkey, nginx, and itself unrecorded.
 
 Everything answers from one upstream (nginx with a fixed chat completion) on one machine. Short rounds are
-interleaved, so that a slow moment of the machine falls on all alike; a ratio is taken inside each round, and the
-median over the rounds is reported. The upstream asked directly is the zero that added latency counts from.
+interleaved, so that a slow moment of the machine falls on all alike; a ratio is taken inside each round, and
+the median over the rounds is reported. The upstream asked directly is the zero of added latency.
 """
 
 import shutil
@@ -31,7 +31,7 @@ Measured = dict[tuple[str, int], list[Figures]]
 
 @contextmanager
 def regalia(folder: Path, upstream_port: int, *, recording: bool) -> Iterator[Target]:
-    """Regalia in one process with the upstream as its only engine; `recording=False` is a switch for this alone."""
+    """Regalia in one process with the upstream as its only engine; `recording=False` is a bench switch."""
     engine = {"name": "upstream", "base_url": f"http://127.0.0.1:{upstream_port}/v1", "models": ["fake"]}
     switch = {} if recording else {"REGALIA_BENCH_RECORDING": "off"}
     name = RECORDED if recording else UNRECORDED

@@ -45,7 +45,7 @@ class Figures:
 
 
 def load(target: Target, connections: int, seconds: int) -> Figures:
-    """Ask `target` again and again over this many connections. Raises LoadFailed when any answer was an error."""
+    """Ask `target` again and again over this many connections. Raises LoadFailed if any answer failed."""
     wrk = [
         "wrk",
         "-t1",
@@ -60,7 +60,12 @@ def load(target: Target, connections: int, seconds: int) -> Figures:
     headers = "".join(f"{name}:{value}\n" for name, value in target.headers.items())
     environment = {**os.environ, "BENCH_BODY": CHAT, "BENCH_HEADERS": headers}
     done = subprocess.run(
-        wrk, env=environment, capture_output=True, text=True, check=False, timeout=seconds + 60
+        [*wrk, "-s", str(SCRIPT), target.url],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=seconds + 60,
     )
     if done.returncode != 0:
         raise LoadFailed(f"{target.name}: {done.stdout}{done.stderr}")

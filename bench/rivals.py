@@ -91,7 +91,7 @@ def litellm(folder: Path, upstream_port: int) -> Iterator[Target]:
     if not (binary / "litellm").exists():
         print(f"==> installing litellm[proxy]=={LITELLM} below {INSTALLED.relative_to(ROOT)}", flush=True)
         subprocess.run([sys.executable, "-m", "venv", binary.parent], check=True)
-        pip = [binary / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        pip = [str(binary / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         subprocess.run([*pip, f"litellm[proxy]=={LITELLM}"], check=True, stderr=subprocess.DEVNULL)
     port = free_port()
     parameters = {
@@ -108,6 +108,7 @@ def litellm(folder: Path, upstream_port: int) -> Iterator[Target]:
     config.write_text(yaml.safe_dump(document))
     command = [str(binary / "litellm"), "--config", str(config), "--host", "127.0.0.1", "--port", str(port)]
     command += ["--num_workers", "1", "--telemetry", "False"]
+    url = f"http://127.0.0.1:{port}"
     quiet = _environment(LITELLM_LOCAL_MODEL_COST_MAP="True", LITELLM_LOG="ERROR", NO_PROXY="127.0.0.1")
     with (
         (folder / "litellm.log").open("wb") as log,
@@ -116,7 +117,7 @@ def litellm(folder: Path, upstream_port: int) -> Iterator[Target]:
         ),
     ):
         headers = {"Authorization": "Bearer sk-bench"}
-        yield Target("LiteLLM proxy", f"http://127.0.0.1:{port}/v1/chat/completions", headers)
+        yield Target("LiteLLM proxy", f"{url}/v1/chat/completions", headers)
 
 
 @contextmanager
