@@ -1,0 +1,85 @@
+"""Asking an engine: the request adapted, sent, the reply read. The same for every kind of engine."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from regalia.engines.adapter import EventAdapter, RequestAdapter, Result
+from regalia.engines.client import EngineClient, Reply, ReplyStream
+from regalia.engines.errors import EngineBroken, EngineUnavailable
+from regalia.engines.sse import EventSplitter
+
+
+class AdaptedStream:
+    """A reply under way, its events adapted for the client (see `regalia.engines.engine`)."""
+
+    __slots__ = ("_events", "_reply", "body", "content_type", "status")
+
+    def __init__(self, reply: ReplyStream, events: EventAdapter, body: bytes = b"") -> None:
+        self.status = reply.status
+        self.content_type = reply.content_type
+        self.body = body
+        self._reply = reply
+        self._events = events
+
+    @property
+    def result(self) -> Result:
+        """What is known so far."""
+        return self._events.result
+
+    @property
+    def finished(self) -> bool:
+        """Whether the engine has said that its answer is complete."""
+        return self._events.finished
+
+    async def __aiter__(self) -> AsyncIterator[tuple[bytes, bytes]]:
+        """The events for the client. Raises EngineBroken where the stream ends before `finished`."""
+        events = self._events
+        splitter = EventSplitter()
+        async for chunk in self._reply:
+            for name, data in splitter.feed(chunk):
+                adapted = events.feed(name, data)
+                if adapted is not None:
+                    yield name, adapted
+                if events.finished:
+                    return
+        raise EngineBroken("the engine's stream ended before its answer was complete")
+
+
+class Asking:
+    """The two ways of asking, over one client and one adapter; every engine is one of these."""
+
+    name: str
+    adapter: RequestAdapter
+    _client: EngineClient | None = None
+
+    @property
+    def client(self) -> EngineClient:
+        """The engine's connections. Raises EngineUnavailable where it is not started."""
+        if self._client is None:
+            raise EngineUnavailable(f"the engine {self.name} is not started")
+        return self._client
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests it is answering."""
+        return self._client.in_flight if self._client is not None else 0
+
+    async def ask(self, route: str, document: dict[str, Any]) -> tuple[Reply, Result]:
+        """One request, one reply. Raises EngineError."""
+        adapter = self.adapter
+        reply = await self.client.post(adapter.path(route), adapter.prepare(route, document))
+        return adapter.reply(route, document, reply)
+
+    @asynccontextmanager
+    async def stream(self, route: str, document: dict[str, Any]) -> AsyncIterator[AdaptedStream]:
+        """One request, a reply in events. Leaving the block early cancels the generation."""
+        adapter = self.adapter
+        async with self.client.stream(adapter.path(route), adapter.prepare(route, document)) as reply:
+            events = adapter.events(route, document)
+            if reply.status != 200:
+                yield AdaptedStream(reply, events, await reply.read())
+            elif not reply.content_type.startswith("text/event-stream"):
+                raise EngineBroken(f"the engine answered a stream with {reply.content_type or 'no type'}")
+            else:
+                yield AdaptedStream(reply, events)

@@ -1,0 +1,23 @@
+"""What can go wrong with an engine, as its callers need to tell it apart."""
+
+from regalia.errors import RegaliaError
+
+
+class EngineError(RegaliaError):
+    """An engine did not answer as it should have."""
+
+
+class EngineUnavailable(EngineError):
+    """The engine could not be reached, or it takes no traffic; nothing was asked of it."""
+
+
+class EngineTimeout(EngineError):
+    """The engine was reached and stayed silent for longer than is allowed."""
+
+
+class EngineBroken(EngineError):
+    """The engine's reply broke off, was not what the protocol allows, or was too large."""
+
+
+class WeightsRefused(EngineError):
+    """The weights on disk are not the weights that were registered; the engine was not started."""

@@ -1,0 +1,53 @@
+"""Server-sent events, split from the bytes of a stream (WHATWG HTML, section 9.2)."""
+
+from collections.abc import Iterator
+
+from regalia.engines.errors import EngineBroken
+
+_MAX_EVENT = 4 * 1024 * 1024
+
+
+class EventSplitter:
+    """Cuts a byte stream into whole events; what is incomplete waits for the next bytes."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, chunk: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Each event that is complete by now, as (its `event` name, its data).
+
+        Comments and events without data are left out. Raises EngineBroken over 4 MiB.
+        """
+        buffer = self._rest + chunk if self._rest else chunk
+        if b"\r" in buffer:
+            buffer, held = _line_feeds(buffer)
+        else:
+            held = b""
+        *events, rest = buffer.split(b"\n\n")
+        self._rest = rest + held
+        if len(self._rest) > _MAX_EVENT:
+            raise EngineBroken(f"the engine sent an event larger than {_MAX_EVENT} bytes")
+        for event in events:
+            name, data = _fields(event)
+            if data:
+                yield name, data
+
+
+def _line_feeds(buffer: bytes) -> tuple[bytes, bytes]:
+    """`buffer` with LF for CRLF, and a CR at its end held back: its LF may come next."""
+    held = b"\r" if buffer.endswith(b"\r") else b""
+    return buffer.removesuffix(b"\r").replace(b"\r\n", b"\n"), held
+
+
+def _fields(event: bytes) -> tuple[bytes, bytes]:
+    if event.startswith(b"data: ") and b"\n" not in event:  # nearly every event of every engine
+        return b"", event[6:]
+    name = b""
+    data: list[bytes] = []
+    for line in event.split(b"\n"):
+        field, _, value = line.partition(b":")
+        if field == b"data":
+            data.append(value.removeprefix(b" "))
+        elif field == b"event":
+            name = value.removeprefix(b" ")
+    return name, b"\n".join(data)
