@@ -142,11 +142,6 @@ def consistency_proof(old: int, new: int, node: NodeHash) -> tuple[bytes, ...]:
     return tuple(range_hash(start, end, node) for start, end in consistency_ranges(old, new))
 
 
-def proof_nodes(index: int, size: int) -> list[Node]:
-    """Every node that `inclusion_proof` reads, in its order; for reading them all at once."""
-    return [node for start, end in inclusion_ranges(index, size) for node in range_nodes(start, end)]
-
-
 def verify_inclusion(index: int, size: int, leaf: bytes, proof: Sequence[bytes], root: bytes) -> None:
     """Check that `leaf` (a leaf hash) is at `index` of the tree; raise NotVerified otherwise."""
     _check_lengths([leaf, root, *proof])

@@ -8,14 +8,26 @@ A receipt is a tlog-proof whose `extra` is the canonical JSON of
 record commits to; the contents of request and response are the caller's own bytes and are not
 repeated, that of `tokens` is included. A part without an opening (erased, or not the caller's) can
 no longer be compared; everything else still holds.
+
+What `verify_receipt` checks, in this order:
+
+1. The checkpoint satisfies the policy (`policy`).
+2. The entry is in the checkpoint's tree at the index that the proof says (`merkle`).
+3. The entry is the outcome of a call.
+4. Every content that is at hand (the files given, and what the openings contain) matches the
+   commitment in the record, and nothing is opened that the record does not commit to.
 """
 
 from dataclasses import dataclass
 from typing import Any, Self
 
-from .errors import FormatError
+from .errors import FormatError, NotVerified
+from .kinds import OUTCOMES
+from .merkle import leaf_hash, verify_inclusion
+from .note import SignedNote
+from .policy import Endorsement, TrustPolicy
 from .proof import TlogProof
-from .record import PARTS, SALT_SIZE, Record, canonical, parse, parse_canonical
+from .record import PARTS, SALT_SIZE, Record, canonical, commit, parse, parse_canonical
 from .strict import base64_bytes, base64_text
 
 
@@ -33,6 +45,7 @@ class Receipt:
 
     proof: TlogProof
     entry: bytes
+    note: SignedNote
     record: Record
     openings: dict[str, Opening]
 
@@ -45,7 +58,64 @@ class Receipt:
                 "receipt: the proof has no `extra` line, so it does not say which entry it is about"
             )
         entry, openings = parse_extra(proof.extra)
-        return cls(proof, entry, parse(entry), openings)
+        return cls(proof, entry, SignedNote.parse(proof.checkpoint), parse(entry), openings)
+
+
+@dataclass(frozen=True)
+class VerifiedReceipt:
+    """A receipt for which every check has passed."""
+
+    record: Record
+    index: int
+    endorsement: Endorsement
+    parts: dict[str, str]  # part that the record commits to -> MATCHES, NOT_COMPARED or NOT_OPENED
+
+
+MATCHES = "matches"
+NOT_COMPARED = "not compared"  # no file was given
+NOT_OPENED = "not opened"  # the receipt has no salt for it: erased, or not the caller's to see
+
+
+def verify_receipt(
+    data: bytes | str, policy: TrustPolicy, request: bytes | None = None, response: bytes | None = None
+) -> VerifiedReceipt:
+    """Check a receipt, and the caller's own request and response bytes if given.
+
+    Raises FormatError if `data` is not a receipt and NotVerified if a check fails.
+    """
+    receipt = Receipt.parse(data)
+    endorsement = policy.check(receipt.note)
+    checkpoint, index = endorsement.checkpoint, receipt.proof.index
+    verify_inclusion(index, checkpoint.size, leaf_hash(receipt.entry), receipt.proof.hashes, checkpoint.root)
+    if receipt.record["kind"] not in OUTCOMES:
+        raise NotVerified(
+            "not_an_outcome", f"the entry is a {receipt.record['kind']}, not the outcome of a call"
+        )
+    files = {"request": request, "response": response}
+    parts = {part: _compare(part, receipt, files.get(part)) for part in PARTS}
+    return VerifiedReceipt(
+        receipt.record, index, endorsement, {part: found for part, found in parts.items() if found}
+    )
+
+
+def _compare(part: str, receipt: Receipt, content: bytes | None) -> str:
+    """Hold what is at hand of a part against the record's commitment; empty if there is neither."""
+    commitment = receipt.record.get(part)
+    opening = receipt.openings.get(part)
+    if commitment is None:
+        if opening is not None or content is not None:
+            raise NotVerified(f"{part}_not_committed", f"the record does not commit to any {part}")
+        return ""
+    if opening is None:
+        if content is not None:
+            raise NotVerified(
+                f"{part}_not_opened", f"the receipt lacks the salt that the {part} is checked with"
+            )
+        return NOT_OPENED
+    contents = [item for item in (content, opening.content) if item is not None]
+    if any(commit(part, opening.salt, item) != commitment for item in contents):
+        raise NotVerified(f"{part}_mismatch", f"the {part} is not the one that the record commits to")
+    return MATCHES if contents else NOT_COMPARED
 
 
 def encode_extra(entry: bytes, openings: dict[str, Opening]) -> bytes:
