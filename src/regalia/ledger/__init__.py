@@ -1,1 +1,32 @@
-"""Regalia's ledger."""
+"""What remembers: records become durable, then a public transparency log, then receipts."""
+
+from regalia.ledger.entry import Entry, Part, Phase
+from regalia.ledger.errors import (
+    CallOpen,
+    KeyUnusable,
+    LedgerInvariantError,
+    LedgerLocked,
+    LogDamaged,
+    LogWouldFork,
+    ReceiptNotFound,
+)
+from regalia.ledger.keys import KeyFiles, create_keys, policy_text, verifier_keys
+from regalia.ledger.ledger import Ledger
+
+__all__ = [
+    "CallOpen",
+    "Entry",
+    "KeyFiles",
+    "KeyUnusable",
+    "Ledger",
+    "LedgerInvariantError",
+    "LedgerLocked",
+    "LogDamaged",
+    "LogWouldFork",
+    "Part",
+    "Phase",
+    "ReceiptNotFound",
+    "create_keys",
+    "policy_text",
+    "verifier_keys",
+]

@@ -1,0 +1,87 @@
+"""A batch of entries as rows, and which of its entries the log can hold. Pure."""
+
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+
+import msgspec
+
+from regalia.ledger.entry import Entry, Part
+from regalia.ledger.errors import LedgerInvariantError
+from regalia.ledger.vault import Vault
+from regalia_verify.tiles import MAX_ENTRY
+
+_encode_parts = msgspec.msgpack.Encoder().encode
+decode_parts = msgspec.msgpack.Decoder(tuple[Part, ...]).decode
+"""The parts of a record, from what `rows` sealed."""
+
+
+class Rows(msgspec.Struct, frozen=True):
+    """What one transaction inserts and updates, as the statements' parameters."""
+
+    entries: list[tuple[int, bytes]]
+    admissions: list[tuple[str, str, str, int, bytes]]
+    outcomes: list[tuple[int, str, int]]
+    contents: list[tuple[int, int, bytes]]
+
+
+def rows(entries: Sequence[Entry], first: int, process: str, vault: Vault) -> Rows:
+    """The rows of entries that get consecutive indices from `first`."""
+    result = Rows([], [], [], [])
+    for index, entry in enumerate(entries, first):
+        result.entries.append((index, entry.record))
+        if entry.phase == "admitted":
+            leaf_hash = sha256(b"\x00" + entry.record).digest()
+            result.admissions.append((entry.call, entry.project, process, index, leaf_hash))
+        elif entry.phase == "outcome":
+            result.outcomes.append((index, entry.call, index))
+        if entry.parts:
+            data = vault.seal(entry.project, entry.call, _encode_parts(entry.parts))
+            result.contents.append((index, vault.sealing, data))
+    return result
+
+
+def check(entry: Entry) -> None:
+    """Refuse what no log entry can be, before it waits for a commit."""
+    if not 0 < len(entry.record) <= MAX_ENTRY:
+        raise LedgerInvariantError(f"a record is 1 to {MAX_ENTRY} bytes long, not {len(entry.record)}")
+    if entry.phase != "event" and not (entry.call and entry.project):
+        raise LedgerInvariantError("a call's record needs the call's and the project's id")
+
+
+def judge(entries: Sequence[Entry], known: Mapping[str, bool]) -> list[LedgerInvariantError | None]:
+    """For each entry why the log can't hold it, None if it can.
+
+    `known` says of the batch's calls that the database has whether their outcome is there too.
+    A call has one admission and, after it, one outcome. Earlier entries of the batch count.
+    """
+    admitted = set(known)
+    closed = {call for call, has_outcome in known.items() if has_outcome}
+    verdicts: list[LedgerInvariantError | None] = []
+    for entry in entries:
+        verdict = None
+        if entry.phase == "admitted":
+            if entry.call in admitted:
+                verdict = LedgerInvariantError(f"{entry.call} is admitted already")
+            admitted.add(entry.call)
+        elif entry.phase == "outcome":
+            if entry.call not in admitted:
+                verdict = LedgerInvariantError(f"{entry.call} has an outcome but was never admitted")
+            elif entry.call in closed:
+                verdict = LedgerInvariantError(f"{entry.call} has an outcome already")
+            else:
+                closed.add(entry.call)
+        verdicts.append(verdict)
+    return verdicts
+
+
+def aborted(call: str, project: str, admitted_hash: bytes, reason: str, time: int) -> Entry:
+    """The outcome of a call that nobody will finish."""
+    record = {
+        "v": 1,
+        "kind": "call.aborted",
+        "time": time,
+        "call": call,
+        "admitted": admitted_hash.hex(),
+        "reason": reason,
+    }
+    return Entry(msgspec.json.encode(record, order="sorted"), "outcome", call, project)

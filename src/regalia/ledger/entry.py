@@ -1,0 +1,29 @@
+"""What the ledger takes: a record's bytes, and what the record's commitments open to."""
+
+from typing import Literal
+
+import msgspec
+
+Phase = Literal["event", "admitted", "outcome"]
+
+
+class Part(msgspec.Struct, frozen=True, gc=False):
+    """The content behind one commitment of a record, and the salt it was committed with."""
+
+    name: str
+    salt: bytes
+    data: bytes
+
+
+class Entry(msgspec.Struct, frozen=True, gc=False):
+    """One record to append. `call` and `project` are needed unless the phase is "event".
+
+    `record` is canonical JSON of at most 65,535 bytes and becomes the log entry as it is; `project`
+    is the project's id (the record itself carries a pseudonym), which decides who may read a receipt.
+    """
+
+    record: bytes
+    phase: Phase = "event"
+    call: str = ""
+    project: str = ""
+    parts: tuple[Part, ...] = ()

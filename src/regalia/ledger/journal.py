@@ -1,0 +1,223 @@
+"""The transaction that makes records durable. Whoever holds the row lock on `log_state` sequences.
+
+Each transaction takes that lock (SQLite: the write lock of BEGIN IMMEDIATE; PostgreSQL: SELECT … FOR
+UPDATE, given up by itself after lock and idle timeouts), gives its entries the next indices, and
+commits entries, calls and contents together. So any number of processes can append to one log with no
+election: the row is the fence. The statements run on the driver, compiled by it once, with plain tuples.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from regalia.ledger.batch import Rows, aborted, judge, rows
+from regalia.ledger.entry import Entry
+from regalia.ledger.errors import LedgerInvariantError, LogDamaged, LogWouldFork
+from regalia.ledger.statements import statements_for
+from regalia.ledger.vault import Vault
+from regalia.storage import Database
+
+TRIM_ROWS = 4096
+"""How many published rows leave the database in one transaction."""
+
+Result = int | LedgerInvariantError
+
+
+class Published(msgspec.Struct, frozen=True):
+    """The newest checkpoint that is durable in the log folder."""
+
+    size: int
+    root: bytes
+    note: str
+
+
+class JournalError(Exception):
+    """The database could not commit. Nothing of the transaction can be relied upon."""
+
+
+class _Violation(Exception):
+    """Some entry of the batch breaks an invariant; the transaction is not committed."""
+
+
+class Journal:
+    """Writes batches through its own connection. Owned by one thread at a time."""
+
+    def __init__(self, database: Database, process: str, vault: Vault) -> None:
+        self._database = database
+        self._process = process
+        self._vault = vault
+        self._connection: Any = None
+        self._error: type[Exception] = database.engine.dialect.loaded_dbapi.Error
+        self._integrity: type[Exception] = database.engine.dialect.loaded_dbapi.IntegrityError
+        self._sql = statements_for(database)
+        self._trimmed = 0
+        self.size = 0  # the log's, as of the last transaction
+
+    def append(
+        self, entries: Sequence[Entry], published: Published | None = None, trim_below: int = 0
+    ) -> list[Result]:
+        """Commit the entries; their indices, or for each that the log can't hold, why.
+
+        In the same transaction, notes what is `published` and lets some rows below `trim_below` go.
+        Raises JournalError when the commit fails; the next call begins afresh.
+        """
+        try:
+            try:
+                return list(self._append_all(entries, published, trim_below))
+            except (_Violation, self._integrity):
+                return self._append_holdable(entries)
+        except (self._error, OSError, LogDamaged) as error:
+            self.close()
+            raise JournalError(_reason(error)) from error
+        except BaseException:
+            self.close()
+            raise
+
+    def abort_open_calls(self, reason: str, time: int, calls: Iterable[str] | None = None) -> int:
+        """Give the calls (all, by default) that have no outcome the outcome `call.aborted`; how many."""
+        try:
+            with self._transaction() as (cursor, first):
+                entries = [
+                    aborted(call, project, admitted_hash, reason, time)
+                    for call, project, admitted_hash in self._open_calls(cursor, calls)
+                ]
+                self._insert(cursor, rows(entries, first, self._process, self._vault))
+                cursor.execute(self._sql.advance, (first + len(entries),))
+        except (self._error, OSError, LogDamaged) as error:
+            self.close()
+            raise JournalError(_reason(error)) from error
+        self.size = first + len(entries)
+        return len(entries)
+
+    def trimmed(self) -> int:
+        """All rows below this index have left the database."""
+        return self._trimmed
+
+    def close(self) -> None:
+        """Close the connection; an open transaction is rolled back."""
+        if self._connection is not None:
+            with suppress(self._error):  # it may be broken: that is why it is closed
+                self._connection.close()
+            self._connection = None
+
+    def _append_all(
+        self, entries: Sequence[Entry], published: Published | None, trim_below: int
+    ) -> Sequence[int]:
+        trimmed = max(self._trimmed, min(trim_below, self._trimmed + TRIM_ROWS))
+        with self._transaction() as (cursor, first):
+            self._insert(cursor, rows(entries, first, self._process, self._vault))
+            if published is not None:
+                cursor.execute(self._sql.published, (published.size, published.root, published.size))
+            if trimmed > self._trimmed:
+                cursor.execute(self._sql.trim, (trimmed,))
+            cursor.execute(self._sql.advance, (first + len(entries),))
+        self._trimmed = trimmed
+        self.size = first + len(entries)
+        return range(first, self.size)
+
+    def _append_holdable(self, entries: Sequence[Entry]) -> list[Result]:
+        """Append only the entries that keep the invariants."""
+        with self._transaction() as (cursor, first):
+            verdicts = judge(entries, self._known_calls(cursor, entries))
+            holdable = [entry for entry, verdict in zip(entries, verdicts, strict=True) if verdict is None]
+            self._insert(cursor, rows(holdable, first, self._process, self._vault))
+            cursor.execute(self._sql.advance, (first + len(holdable),))
+        self.size = first + len(holdable)
+        indices = iter(range(first, self.size))
+        return [next(indices) if verdict is None else verdict for verdict in verdicts]
+
+    @contextmanager
+    def _transaction(self) -> Iterator[tuple[Any, int]]:
+        """A cursor within a transaction that holds the row lock, and the log's size."""
+        if self._connection is None:
+            self._connect()
+        self._file.check()
+        cursor = self._connection.cursor()
+        cursor.execute(self._sql.begin)
+        try:
+            yield cursor, self._lock_head(cursor)
+            cursor.execute("COMMIT")
+        except BaseException:
+            with suppress(self._error):  # the error that brought us here is the one to report
+                cursor.execute("ROLLBACK")
+            raise
+
+    def _lock_head(self, cursor: Any) -> int:
+        """Wait for the row lock; the log's size, which must not have gone back."""
+        cursor.execute(self._sql.lock_head)
+        row = cursor.fetchone()
+        if row is None:
+            raise LogDamaged("the row of `log_state` is missing")
+        size = int(row[0])
+        if size < self.size:
+            raise LogWouldFork(
+                f"the database went back from {self.size} to {size} entries while it was in use"
+            )
+        return size
+
+    def _connect(self) -> None:
+        self._connection = self._database.driver_connection()
+        self._file = DatabaseFile(self._database)
+        cursor = self._connection.cursor()
+        cursor.execute(self._sql.oldest)
+        self._trimmed = cursor.fetchone()[0] or 0
+
+    def _insert(self, cursor: Any, batch: Rows) -> None:
+        sql = self._sql
+        if batch.entries:
+            cursor.executemany(sql.insert_entry, batch.entries)
+        if batch.admissions:
+            cursor.executemany(sql.insert_call, batch.admissions)
+        if batch.outcomes:
+            cursor.executemany(sql.close_call, batch.outcomes)
+            if cursor.rowcount != len(batch.outcomes):
+                raise _Violation
+        if batch.contents:
+            cursor.executemany(sql.insert_content, batch.contents)
+
+    def _open_calls(self, cursor: Any, calls: Iterable[str] | None) -> list[tuple[str, str, bytes]]:
+        if calls is None:
+            cursor.execute(self._sql.open_calls)
+            return list(cursor.fetchall())
+        found = []
+        for call in calls:
+            cursor.execute(self._sql.open_call, (call,))
+            found += cursor.fetchall()
+        return found
+
+    def _known_calls(self, cursor: Any, entries: Sequence[Entry]) -> dict[str, bool]:
+        known = {}
+        for call in {entry.call for entry in entries if entry.phase != "event"}:
+            cursor.execute(self._sql.call, (call,))
+            row = cursor.fetchone()
+            if row is not None:
+                known[call] = row[0] is not None
+        return known
+
+
+class DatabaseFile:
+    """Notices that SQLite's file was deleted or replaced, which SQLite itself would not."""
+
+    def __init__(self, database: Database) -> None:
+        name = database.engine.url.database if database.is_sqlite else None
+        self._path = None if name is None else Path(name)
+        self._found = self._identity()
+
+    def check(self) -> None:
+        """Raise LogDamaged if the file is no longer the one that was connected to."""
+        if self._path is not None and self._identity() != self._found:
+            raise LogDamaged(f"the database file {self._path} was replaced while it was in use")
+
+    def _identity(self) -> tuple[int, int] | None:
+        if self._path is None:
+            return None
+        status = self._path.stat()
+        return status.st_dev, status.st_ino
+
+
+def _reason(error: Exception) -> str:
+    text = str(error).splitlines()
+    return f"the database: {text[0] if text else type(error).__name__}"

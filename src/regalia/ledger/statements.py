@@ -1,0 +1,65 @@
+"""The SQL of the hot path, one spelling for both databases but for parameter marks and locking."""
+
+import msgspec
+
+from regalia.storage import Database
+
+
+class Statements(msgspec.Struct, frozen=True):
+    """SQL text for the driver; parameters are positional."""
+
+    begin: str
+    lock_head: str
+    head: str
+    oldest: str
+    insert_entry: str
+    insert_call: str
+    close_call: str
+    insert_content: str
+    published: str
+    trim: str
+    advance: str
+    call: str
+    open_call: str
+    open_calls: str
+    leaves: str
+
+
+_SQLITE = Statements(
+    begin="BEGIN IMMEDIATE",
+    lock_head="SELECT size FROM log_state WHERE id = 1",
+    head="SELECT size FROM log_state WHERE id = 1",
+    oldest="SELECT min(idx) FROM entries",
+    insert_entry="INSERT INTO entries (idx, leaf) VALUES (?, ?)",
+    insert_call=(
+        "INSERT INTO calls (call, project, process, admitted, admitted_hash) VALUES (?, ?, ?, ?, ?)"
+    ),
+    # An outcome closes exactly one open call, and only one that was admitted before it.
+    close_call="UPDATE calls SET outcome = ? WHERE call = ? AND outcome IS NULL AND admitted < ?",
+    insert_content="INSERT INTO contents (idx, sealing, data) VALUES (?, ?, ?)",
+    # Never back: a process that was paused must not undo what another has published since.
+    published=(
+        "UPDATE log_state SET published_size = ?, published_root = ? WHERE id = 1 AND published_size <= ?"
+    ),
+    trim="DELETE FROM entries WHERE idx < ?",
+    advance="UPDATE log_state SET size = ? WHERE id = 1",
+    call="SELECT outcome FROM calls WHERE call = ?",
+    open_call="SELECT call, project, admitted_hash FROM calls WHERE call = ? AND outcome IS NULL",
+    open_calls="SELECT call, project, admitted_hash FROM calls WHERE outcome IS NULL",
+    leaves="SELECT leaf FROM entries WHERE idx >= ? AND idx < ? ORDER BY idx",
+)
+
+
+def _postgresql(sql: str) -> str:
+    return sql.replace("?", "%s")
+
+
+_POSTGRESQL = Statements(
+    **{name: _postgresql(getattr(_SQLITE, name)) for name in Statements.__struct_fields__}
+    | {"begin": "BEGIN", "lock_head": _SQLITE.head + " FOR UPDATE"}
+)
+
+
+def statements_for(database: Database) -> Statements:
+    """The statements in the database's dialect."""
+    return _SQLITE if database.is_sqlite else _POSTGRESQL

@@ -1,0 +1,86 @@
+"""The right edge of the tiled tree: all that is needed to append to it, and to know its root.
+
+Pure; who reads and writes the tiles is the caller's business. See https://c2sp.org/tlog-tiles.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Self
+
+import msgspec
+
+from regalia_verify.merkle import Frontier
+from regalia_verify.tiles import TILE_HEIGHT, TILE_WIDTH, tile_root
+
+
+class Tile(msgspec.Struct, frozen=True):
+    """The hashes of tile `n` of a level, fewer than 256 if it is partial."""
+
+    level: int
+    n: int
+    hashes: tuple[bytes, ...]
+
+
+class Edge:
+    """The rightmost partial tile of every level (possibly empty), for a log of `size` entries."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._levels: list[list[bytes]] = []
+
+    @classmethod
+    def load(cls, size: int, read: Callable[[int, int, int], list[bytes]]) -> Self:
+        """The edge at `size`, reading tiles with `read(level, n, width)`, level 0 included."""
+        edge = cls()
+        edge.size = size
+        level = 0
+        while size >> TILE_HEIGHT * level:
+            n, width = divmod(size >> TILE_HEIGHT * level, TILE_WIDTH)
+            edge._levels.append(list(read(level, n, width)) if width else [])
+            level += 1
+        return edge
+
+    def copy(self) -> Self:
+        """An edge that can be appended to without changing this one."""
+        other = type(self)()
+        other.size = self.size
+        other._levels = [hashes.copy() for hashes in self._levels]
+        return other
+
+    def append(self, leaf_hashes: Iterable[bytes]) -> list[Tile]:
+        """Add leaves; returns the tiles that became full, each before the one above it."""
+        full: list[Tile] = []
+        for leaf in leaf_hashes:
+            self.size += 1
+            self._push(0, leaf, full)
+        return full
+
+    def partial_tiles(self) -> list[Tile]:
+        """The tiles that are not full yet, without the empty ones."""
+        return [
+            Tile(level, (self.size >> TILE_HEIGHT * level) // TILE_WIDTH, tuple(hashes))
+            for level, hashes in enumerate(self._levels)
+            if hashes
+        ]
+
+    def leaves(self) -> list[bytes]:
+        """The hashes of the partial tile of level 0."""
+        return self._levels[0] if self._levels else []
+
+    def root(self) -> bytes:
+        """The RFC 6962 root hash."""
+        frontier = Frontier()
+        for level, hashes in reversed(list(enumerate(self._levels))):
+            for subtree in hashes:
+                frontier.append(subtree, level * TILE_HEIGHT)
+        return frontier.root()
+
+    def _push(self, level: int, subtree: bytes, full: list[Tile]) -> None:
+        if level == len(self._levels):
+            self._levels.append([])
+        hashes = self._levels[level]
+        hashes.append(subtree)
+        if len(hashes) == TILE_WIDTH:
+            n = (self.size >> TILE_HEIGHT * (level + 1)) - 1
+            full.append(Tile(level, n, tuple(hashes)))
+            self._levels[level] = []
+            self._push(level + 1, tile_root(hashes), full)
