@@ -27,7 +27,10 @@ class RegaliaError(Exception):
 
 
 class ApiError(RegaliaError):
-    """An error with its HTTP status and its place in the API's error shape."""
+    """An error with its HTTP status and its place in the API's error shape.
+
+    `call` is the id of the admitted call that it ended, if it ended one.
+    """
 
     def __init__(
         self,
@@ -44,6 +47,7 @@ class ApiError(RegaliaError):
         self.message = message
         self.param = param
         self.retry_after = retry_after
+        self.call: str | None = None
 
     @property
     def type(self) -> str:

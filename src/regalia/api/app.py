@@ -1,0 +1,63 @@
+"""The ASGI application: the inference routes directly, everything else through Litestar.
+
+The inference routes skip the framework because a call through it costs a third more
+(docs/decisions/0001-plain-asgi-for-inference.md). Errors of both ways have one shape.
+"""
+
+import structlog
+
+from regalia.api.connection import Connection, Receive, Scope, Send
+from regalia.api.site import build_site
+from regalia.config import Limits
+from regalia.errors import ApiError
+from regalia.gateway import ROUTES, ClientGone, Gateway, Route
+from regalia.identity import KeyRing
+from regalia.instance import Instance
+
+_LOG = structlog.get_logger()
+
+
+class App:
+    """The whole HTTP surface of one instance."""
+
+    def __init__(self, instance: Instance) -> None:
+        self._gateway: Gateway = instance.gateway
+        self._keys: KeyRing = instance.keys
+        self._limits: Limits = instance.config.limits
+        self._inference: dict[str, Route] = {route.path: route for route in ROUTES}
+        self._site = build_site(instance)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request (ASGI 3)."""
+        route = self._inference.get(scope["path"]) if scope["type"] == "http" else None
+        if route is None:
+            await self._site(scope, receive, send)  # type: ignore[arg-type]
+            return
+        connection = Connection(receive, send, self._limits)
+        try:
+            await self._infer(scope, route, connection)
+        except ApiError as error:
+            await connection.fail(error)
+        except ClientGone:
+            return
+        except Exception:
+            _LOG.exception("a call failed in an unexpected way", route=route.name)
+            await connection.fail(
+                ApiError(500, "internal_error", "The server failed; the operator's log says why.")
+            )
+
+    async def _infer(self, scope: Scope, route: Route, connection: Connection) -> None:
+        if scope["method"] != "POST":
+            raise ApiError(405, "method_not_allowed", f"{route.path} takes POST, not {scope['method']}.")
+        authorization = content_type = None
+        for name, value in scope["headers"]:
+            if name == b"authorization":
+                authorization = value
+            elif name == b"content-type":
+                content_type = value
+            elif name == b"content-length" and int(value) > self._limits.body_bytes:
+                raise ApiError(413, "body_too_large", f"The limit here is {self._limits.body_bytes} bytes.")
+        principal = self._keys.principal(authorization)
+        if content_type is not None and not content_type.startswith(b"application/json"):
+            raise ApiError(415, "unsupported_media_type", "Send `Content-Type: application/json`.")
+        await self._gateway.answer(route, principal, await connection.body(), connection)

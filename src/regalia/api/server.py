@@ -1,0 +1,94 @@
+"""The process that serves: uvicorn in our own event loop, and what a signal does.
+
+SIGTERM and SIGINT drain: no new connections, calls under way may finish within
+`limits.drain_seconds`, then engines and ledger close. A second signal does not wait.
+"""
+
+import asyncio
+import contextlib
+import gc
+import logging
+import signal
+import sys
+from collections.abc import Iterator
+
+import structlog
+import uvicorn
+import uvloop
+
+from regalia.api.app import App
+from regalia.api.protocol import bounded_protocol
+from regalia.config import Config
+from regalia.instance import running
+
+_LOG = structlog.get_logger()
+
+
+def run(config: Config) -> None:
+    """Serve until a signal comes. Raises RegaliaError where the instance can't be opened."""
+    _configure_logs(config)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(config))
+
+
+async def _serve(config: Config) -> None:
+    async with running(config) as instance:
+        limits = config.limits
+        server = _Server(
+            uvicorn.Config(
+                App(instance),
+                host=config.host,
+                port=config.port,
+                http=bounded_protocol(limits),
+                ws="none",
+                lifespan="off",
+                access_log=False,
+                log_config=None,
+                server_header=False,
+                date_header=True,
+                proxy_headers=False,
+                timeout_keep_alive=int(limits.idle_seconds),
+                timeout_graceful_shutdown=int(limits.drain_seconds) or 1,
+            )
+        )
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, server.handle_exit, number, None)
+        gc.freeze()  # what start-up made stays; collections need not look at it again
+        await server.serve()
+        _LOG.info("stopped serving; closing")
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its own signal handling, which would end the process before the ledger closed."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
+        await super().startup(sockets)
+        for server in getattr(self, "servers", ()):
+            for socket in server.sockets:
+                host, port = socket.getsockname()[:2]
+                _LOG.info("serving", url=f"http://{host}:{port}")
+
+
+def _configure_logs(config: Config) -> None:
+    level = getattr(logging, config.log_level.upper())
+    logging.basicConfig(
+        level=max(level, logging.INFO), stream=sys.stderr, format="%(levelname)s %(name)s %(message)s"
+    )
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.dev.ConsoleRenderer(colors=False)
+            if sys.stderr.isatty()
+            else structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )

@@ -1,0 +1,154 @@
+"""Everything on the wire that is not inference: models, receipts, the published log, health, docs."""
+
+from typing import Annotated, Any
+
+import anyio
+import structlog
+from litestar import Litestar, MediaType, Request, Response, get
+from litestar.exceptions import HTTPException
+from litestar.openapi.config import OpenAPIConfig
+from litestar.params import Parameter
+from prometheus_client import generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from regalia import __version__
+from regalia.api.logfiles import read_log_file
+from regalia.api.openapi import describe, page
+from regalia.errors import ApiError
+from regalia.instance import Instance
+from regalia.ledger import CallOpen, ReceiptNotFound
+
+_LOG = structlog.get_logger()
+Req = Request[Any, Any, Any]
+
+
+def build_site(instance: Instance) -> Litestar:
+    """The Litestar application over one running instance."""
+
+    def principal(request: Req) -> str:
+        header = request.headers.get("authorization")
+        return instance.keys.principal(header.encode("latin-1") if header else None).project
+
+    @get("/healthz", media_type=MediaType.TEXT, summary="The process is alive", tags=["operations"])
+    async def healthz() -> str:
+        return "ok\n"
+
+    @get("/readyz", summary="Calls are answered, or why not", tags=["operations"])
+    async def readyz() -> Response[dict[str, Any]]:
+        state = _readiness(instance)
+        return Response(state, status_code=200 if state["ready"] else 503)
+
+    @get("/metrics", summary="Metrics in Prometheus' text format", tags=["operations"])
+    async def metrics() -> Response[bytes]:
+        gauges = instance.metrics
+        gauges.open_calls.set(instance.gateway.open_calls)
+        gauges.log_size.set(instance.ledger.size)
+        gauges.log_available.set(0 if instance.ledger.unavailable else 1)
+        gauges.engines_ready.set(sum(engine.ready for engine in instance.fleet))
+        return Response(generate_latest(gauges.registry), media_type=CONTENT_TYPE_LATEST)
+
+    @get("/v1/models", summary="The models that answer here", tags=["models"])
+    async def models(request: Req) -> dict[str, Any]:
+        principal(request)
+        return {"object": "list", "data": [_model(name) for name in instance.fleet.models]}
+
+    @get("/v1/models/{model:path}", summary="One model", tags=["models"])
+    async def model(request: Req, model: str) -> dict[str, Any]:
+        principal(request)
+        name = model.removeprefix("/")
+        if name not in instance.fleet.models:
+            raise ApiError(404, "model_not_found", f"The model `{name}` is not served here.", param="model")
+        return _model(name)
+
+    @get("/v1/receipts/{call:str}", media_type=MediaType.TEXT, summary="A call's receipt", tags=["receipts"])
+    async def receipt(
+        request: Req,
+        call: Annotated[str, Parameter(description="The id from the `x-regalia-call` header.")],
+    ) -> Response[str]:
+        """A tlog-proof of the call's outcome, which `regalia-verify receipt` checks offline."""
+        try:
+            text = await instance.ledger.receipt(call, principal(request))
+        except ReceiptNotFound as error:
+            raise ApiError(
+                404, "receipt_not_found", f"There is no call `{call}` of yours.", param="call"
+            ) from error
+        except CallOpen as error:
+            raise ApiError(
+                409, "call_open", f"The call `{call}` has no outcome yet.", param="call", retry_after=1
+            ) from error
+        return Response(text, media_type="text/plain; charset=utf-8")
+
+    @get("/log/policy", media_type=MediaType.TEXT, summary="The log's trust policy", tags=["log"])
+    async def policy() -> Response[str]:
+        """The tlog-policy file. Pin it from a trusted channel, not from here."""
+        return Response(instance.policy, media_type="text/plain; charset=utf-8")
+
+    @get("/log/{path:path}", summary="The published log: checkpoint, tiles, entry bundles", tags=["log"])
+    async def log(path: str) -> Response[bytes]:
+        """C2SP tlog-tiles, as files."""
+        folder = instance.config.data_dir / "log"
+        found = await anyio.to_thread.run_sync(read_log_file, folder, path.removeprefix("/"))
+        if found is None:
+            raise ApiError(404, "not_found", "The log has no such resource.")
+        return Response(found.content, media_type=found.media_type, headers={"cache-control": found.caching})
+
+    @get("/openapi.json", include_in_schema=False)
+    async def openapi(request: Req) -> dict[str, Any]:
+        return describe(request.app)
+
+    @get("/docs", media_type=MediaType.HTML, include_in_schema=False)
+    async def docs(request: Req) -> Response[str]:
+        return Response(
+            page(describe(request.app)),
+            media_type=MediaType.HTML,
+            headers={"content-security-policy": "default-src 'none'; style-src 'unsafe-inline'"},
+        )
+
+    return Litestar(
+        [healthz, readyz, metrics, models, model, receipt, policy, log, openapi, docs],
+        openapi_config=OpenAPIConfig(
+            title="Regalia",
+            version=__version__,
+            description="Open models behind the OpenAI API, with a verifiable receipt for every answer.",
+            use_handler_docstrings=True,
+            render_plugins=[],
+        ),
+        exception_handlers={ApiError: _api_error, HTTPException: _http_error, Exception: _unexpected},
+        request_max_body_size=instance.config.limits.body_bytes,
+        logging_config=None,
+    )
+
+
+def _model(name: str) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": 0, "owned_by": "regalia"}
+
+
+def _readiness(instance: Instance) -> dict[str, Any]:
+    engines = {engine.name: engine.ready for engine in instance.fleet}
+    log = instance.ledger.unavailable
+    return {
+        "ready": log is None and any(engines.values()),
+        "log": log or "ok",
+        "engines": {name: "ready" if ready else "not ready" for name, ready in engines.items()},
+    }
+
+
+def _api_error(_: Req, error: ApiError) -> Response[bytes]:
+    headers = {"retry-after": str(error.retry_after)} if error.retry_after is not None else {}
+    if error.status == 401:
+        headers["www-authenticate"] = "Bearer"
+    return Response(error.body(), status_code=error.status, media_type="application/json", headers=headers)
+
+
+def _http_error(request: Req, error: HTTPException) -> Response[bytes]:
+    codes = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
+    code = codes.get(error.status_code, "invalid_request" if error.status_code < 500 else "internal_error")
+    what = f"{request.method} {request.url.path}"
+    return _api_error(request, ApiError(error.status_code, code, f"{what}: {error.detail}"))
+
+
+def _unexpected(request: Req, error: Exception) -> Response[bytes]:
+    _LOG.error("a request failed in an unexpected way", path=request.url.path, exc_info=error)
+    return _api_error(
+        request, ApiError(500, "internal_error", "The server failed; the operator's log says why.")
+    )

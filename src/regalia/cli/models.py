@@ -1,0 +1,3 @@
+"""Models (being written)."""
+import typer
+app = typer.Typer()

@@ -1,0 +1,31 @@
+"""`regalia serve`: run the server in the foreground."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from regalia.config import load_config
+
+HELP = """Run the server in the foreground; SIGTERM and Ctrl-C drain it.
+
+Examples:
+
+    regalia serve --data-dir /var/lib/regalia --port 8080
+
+    regalia serve --config regalia.yaml
+"""
+
+
+def serve(
+    data_dir: Annotated[
+        Path | None, typer.Option(help="The instance's data directory. Default: .regalia.")
+    ] = None,
+    host: Annotated[str | None, typer.Option(help="The address to listen on. Default: 127.0.0.1.")] = None,
+    port: Annotated[int | None, typer.Option(help="The port; 0 picks a free one. Default: 8080.")] = None,
+    config: Annotated[Path | None, typer.Option(help="A YAML file; see docs/configuration.md.")] = None,
+) -> None:
+    """Run the server."""
+    from regalia.api.server import run  # the server's imports would slow down every other command
+
+    run(load_config(config, {"data_dir": data_dir and str(data_dir), "host": host, "port": port}))

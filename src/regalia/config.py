@@ -1,0 +1,184 @@
+"""The configuration: one typed document, read from YAML, the environment and the command line.
+
+The order is command line > environment (`REGALIA_…`) > file > default. A value in the file may be
+`${VAR}` or `${VAR:-default}`. In the environment a nested key is written with two underscores:
+`REGALIA_LIMITS__BODY_BYTES=1048576`. A key nobody knows is an error that names the nearest known one.
+"""
+
+import difflib
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import yaml
+
+from regalia.errors import RegaliaError
+
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+Seconds = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
+Port = Annotated[int, msgspec.Meta(ge=0, le=65_535)]
+Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+
+
+class ConfigError(RegaliaError):
+    """The configuration can't be used; the message names the key and what would be right."""
+
+
+class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Bounds on what comes from outside. Sizes in bytes, times in seconds."""
+
+    body_bytes: Positive = 8 * 1024 * 1024
+    response_bytes: Positive = 32 * 1024 * 1024
+    header_bytes: Positive = 64 * 1024
+    header_seconds: Seconds = 10.0
+    body_seconds: Seconds = 30.0
+    idle_seconds: Seconds = 75.0
+    call_seconds: Seconds = 900.0
+    concurrent_calls: Positive = 1024
+    drain_seconds: Seconds = 30.0
+
+
+class EmbeddedEngine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The llama.cpp children. `threads` 0 means one per core; `memory_mb` 0 means no limit."""
+
+    threads: Annotated[int, msgspec.Meta(ge=0, le=1024)] = 0
+    context: Annotated[int, msgspec.Meta(ge=256)] = 4096
+    parallel: Annotated[int, msgspec.Meta(ge=1, le=256)] = 8
+    memory_mb: Annotated[int, msgspec.Meta(ge=0)] = 0
+    embeddings: bool = True
+
+
+class ExternalEngine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A server that speaks the OpenAI API: `base_url` is http(s)://… or unix:/path."""
+
+    name: Name
+    base_url: Annotated[str, msgspec.Meta(pattern=r"^(https?://|unix:/)")]
+    models: Annotated[list[str], msgspec.Meta(min_length=1)]
+    adapter: Annotated[str, msgspec.Meta(pattern="^openai$")] = "openai"
+    api_key: str = "none"
+
+
+class Log(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The transparency log. `publish_seconds` is the longest an entry waits for a checkpoint."""
+
+    publish_seconds: Seconds = 1.0
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Everything an operator can set."""
+
+    data_dir: Path = Path(".regalia")
+    host: str = "127.0.0.1"
+    port: Port = 8080
+    embedded: bool = True
+    embedded_engine: EmbeddedEngine = EmbeddedEngine()
+    engines: list[ExternalEngine] = []
+    limits: Limits = Limits()
+    log: Log = Log()
+    log_level: Annotated[str, msgspec.Meta(pattern="^(debug|info|warning|error)$")] = "info"
+
+
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+_MAX_FILE = 1024 * 1024
+
+
+def load_config(
+    file: Path | None = None,
+    overrides: Mapping[str, object] | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Config:
+    """Read the configuration; `overrides` are the command line's. Raises ConfigError."""
+    environment = os.environ if environment is None else environment
+    document = _read(file, environment) if file else {}
+    _merge(document, _from_environment(environment))
+    _merge(document, {key: value for key, value in (overrides or {}).items() if value is not None})
+    _refuse_unknown(document, Config, "")
+    try:
+        return msgspec.convert(document, Config, strict=False, dec_hook=_path)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"configuration: {error}") from error
+
+
+def _read(file: Path, environment: Mapping[str, str]) -> dict[str, Any]:
+    try:
+        if file.stat().st_size > _MAX_FILE:
+            raise ConfigError(f"{file} is larger than {_MAX_FILE} bytes")
+        document = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"can't read the configuration {file}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} is not YAML: {error}") from error
+    if document is None:
+        return {}
+    if not isinstance(document, dict):
+        raise ConfigError(f"{file} must hold a mapping of keys to values")
+    return {str(key): _expand(value, environment) for key, value in document.items()}
+
+
+def _expand(value: object, environment: Mapping[str, str]) -> object:
+    if isinstance(value, dict):
+        return {key: _expand(item, environment) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_expand(item, environment) for item in value]
+    if isinstance(value, str):
+        return _VARIABLE.sub(lambda match: _variable(match, environment), value)
+    return value
+
+
+def _variable(match: re.Match[str], environment: Mapping[str, str]) -> str:
+    name, default = match.groups()
+    found = environment.get(name)
+    if found:
+        return found
+    if default is None:
+        raise ConfigError(f"the configuration needs the environment variable {name}, which is not set")
+    return str(default)
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    """`REGALIA_A__B=x` becomes `{"a": {"b": "x"}}`; only keys the configuration knows are taken."""
+    known = {field.name for field in msgspec.structs.fields(Config)}
+    document: dict[str, Any] = {}
+    for variable, text in environment.items():
+        path = variable.removeprefix("REGALIA_").lower().split("__")
+        if not variable.startswith("REGALIA_") or path[0] not in known:
+            continue
+        here = document
+        for key in path[:-1]:
+            here = here.setdefault(key, {})
+        here[path[-1]] = yaml.safe_load(text) if text[:1] in "[{" else text
+    return document
+
+
+def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> None:
+    for key, value in over.items():
+        if isinstance(value, Mapping) and isinstance(base.get(key), dict):
+            _merge(base[key], value)
+        else:
+            base[key] = value
+
+
+def _path(kind: type, value: object) -> object:
+    if kind is Path and isinstance(value, str):
+        return Path(value)
+    raise NotImplementedError(kind)
+
+
+def _refuse_unknown(document: Mapping[str, Any], struct: type, where: str) -> None:
+    fields = {field.name: field.type for field in msgspec.structs.fields(struct)}
+    for key, value in document.items():
+        if key not in fields:
+            near = difflib.get_close_matches(str(key), fields, n=1, cutoff=0)
+            raise ConfigError(
+                f"unknown key `{where}{key}` in the configuration; did you mean `{where}{near[0]}`?"
+            )
+        inner = fields[key]
+        if isinstance(inner, type) and issubclass(inner, msgspec.Struct) and isinstance(value, Mapping):
+            _refuse_unknown(value, inner, f"{where}{key}.")
+        elif key == "engines" and isinstance(value, list):
+            for index, item in enumerate(value):
+                if isinstance(item, Mapping):
+                    _refuse_unknown(item, ExternalEngine, f"engines[{index}].")

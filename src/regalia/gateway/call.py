@@ -1,0 +1,178 @@
+"""One call: its id, its salts, and the records that are made of it.
+
+A call is recorded twice: `call.admitted` before any byte of it goes anywhere, and one outcome before
+its answer ends. The outcome binds everything a receipt proves; see docs/formats.md.
+"""
+
+from typing import Any, Literal
+
+import msgspec
+
+from regalia.clock import new_call_id
+from regalia.engines import EngineIdentity, Result
+from regalia.gateway.requests import InferenceRequest
+from regalia.gateway.routes import Route
+from regalia.identity import Principal
+from regalia.ledger import Entry, Part
+from regalia_verify.merkle import leaf_hash
+from regalia_verify.record import commit
+
+RANDOM_BYTES = 10 + 3 * 32 + 4
+_canonical = msgspec.json.Encoder(order="sorted").encode
+_SAMPLING = (
+    "n",
+    "temperature",
+    "top_p",
+    "top_k",
+    "min_p",
+    "typical_p",
+    "repeat_penalty",
+    "presence_penalty",
+    "frequency_penalty",
+    "max_tokens",
+    "max_completion_tokens",
+    "max_output_tokens",
+    "min_tokens",
+    "top_logprobs",
+)
+Outcome = Literal["answered", "refused", "failed", "cancelled"]
+
+
+class Call:
+    """A call under way. `random` is RANDOM_BYTES fresh bytes, `ms` the time of admission."""
+
+    __slots__ = (
+        "_request_commitment",
+        "_salts",
+        "admitted",
+        "body",
+        "document",
+        "id",
+        "principal",
+        "project",
+        "request",
+        "response",
+        "route",
+        "started",
+    )
+
+    def __init__(
+        self,
+        route: Route,
+        principal: Principal,
+        project: str,
+        body: bytes,
+        document: dict[str, Any],
+        request: InferenceRequest,
+        *,
+        ms: int,
+        random: bytes,
+    ) -> None:
+        self.id = new_call_id(ms, random[:10])
+        self.route = route
+        self.principal = principal
+        self.project = project
+        self.body = body
+        self.document = document
+        self.request = request
+        self.started = ms
+        self.response: list[bytes] = []
+        self.admitted = ""
+        self._salts = random[10:42], random[42:74], random[74:106]
+        if route.generates and document.get("seed") is None:
+            document["seed"] = int.from_bytes(random[106:110], "big") & 0x7FFF_FFFF
+        self._request_commitment = commit("request", self._salts[0], body)
+
+    @property
+    def streams(self) -> bool:
+        """Whether the client asked for a stream."""
+        return bool(self.document.get("stream"))
+
+    def admission(self) -> Entry:
+        """`call.admitted`, with the request's bytes."""
+        record = _canonical(
+            {
+                "v": 1,
+                "kind": "call.admitted",
+                "time": self.started,
+                "call": self.id,
+                "route": self.route.name,
+                "project": self.project,
+                "model": self.request.model,
+                "stream": int(self.streams),
+                "request": self._request_commitment,
+            }
+        )
+        self.admitted = leaf_hash(record).hex()
+        return Entry(
+            record=record,
+            phase="admitted",
+            call=self.id,
+            project=self.principal.project,
+            parts=(Part("request", self._salts[0], self.body),),
+        )
+
+    def outcome(
+        self,
+        outcome: Outcome,
+        status: int,
+        engine: EngineIdentity,
+        result: Result,
+        *,
+        ms: int,
+        error: str | None = None,
+    ) -> Entry:
+        """The call's one outcome, with the response's bytes and the token ids."""
+        record: dict[str, Any] = {
+            "v": 1,
+            "kind": f"call.{outcome}",
+            "time": ms,
+            "call": self.id,
+            "admitted": self.admitted,
+            "route": self.route.name,
+            "project": self.project,
+            "request": self._request_commitment,
+            "model": {"name": engine.model_name, "digest": engine.model_digest},
+            "engine": {
+                "name": engine.name,
+                "build": engine.build,
+                "digest": engine.digest,
+                "isolation": engine.isolation,
+            },
+            "sampling": self._sampling(),
+            "policy": {"version": "none", "decision": "allow"},
+            "usage": {"input": result.input, "output": result.output, "total": result.input + result.output},
+            "finish": list(result.finish),
+            "status": status,
+            "started": self.started,
+            "ended": ms,
+        }
+        parts: tuple[Part, ...] = ()
+        if error is not None:
+            record["error"] = error
+        if self.response:
+            content = b"".join(self.response)
+            record["response"] = commit("response", self._salts[1], content)
+            parts = (Part("response", self._salts[1], content),)
+        if result.tokens is not None:
+            ids = _canonical(result.tokens)
+            record["tokens"] = commit("tokens", self._salts[2], ids)
+            parts += (Part("tokens", self._salts[2], ids),)
+        return Entry(
+            record=_canonical(record),
+            phase="outcome",
+            call=self.id,
+            project=self.principal.project,
+            parts=parts,
+        )
+
+    def _sampling(self) -> dict[str, int | str]:
+        """The seed as a number, everything else that steers sampling as the client wrote it."""
+        if not self.route.generates:
+            return {}
+        sampling: dict[str, int | str] = {"seed": self.document["seed"]}
+        for name in _SAMPLING:
+            value = self.document.get(name)
+            if type(value) is int or type(value) is float:
+                sampling[name] = str(value)
+        return sampling

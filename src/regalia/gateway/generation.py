@@ -1,0 +1,80 @@
+"""Asking an engine and passing on what it says, whole or as a stream.
+
+A whole answer is kept back until its outcome is recorded. A stream's events go on as they come; what
+ends it (`[DONE]`, or the event `response.completed`) is kept back likewise.
+"""
+
+from regalia.engines import Engine, EngineBroken, EngineIdentity, Result
+from regalia.gateway.call import Call
+from regalia.gateway.client import Client
+from regalia.gateway.problems import refusal
+
+_DONE = b"data: [DONE]\n\n"
+
+
+class Generation:
+    """One call at one engine. `run` generates, `finish` ends the answer once it is on record."""
+
+    __slots__ = ("_call", "_client", "_engine", "_held", "_limit", "_type", "identity", "result")
+
+    def __init__(self, call: Call, engine: Engine, client: Client, limit: int) -> None:
+        self._call = call
+        self._client = client
+        self._engine = engine
+        self._held = b""
+        self._limit = limit
+        self._type = "application/json"
+        self.identity: EngineIdentity = engine.identity(call.request.model)
+        self.result = Result()
+
+    async def run(self) -> None:
+        """Generate the answer. Raises ApiError, EngineError, ClientGone and CallTimeout."""
+        with self._client.watch():
+            if self._call.streams:
+                await self._relay()
+            else:
+                await self._collect()
+
+    async def finish(self) -> None:
+        """Send what was kept back. The outcome is durable."""
+        if self._call.streams:
+            await self._client.send(self._held, last=True)
+        else:
+            await self._client.reply(self._call.id, 200, self._type, self._held)
+
+    async def _collect(self) -> None:
+        reply, self.result = await self._engine.ask(self._call.route.name, self._call.document)
+        if reply.status != 200:
+            raise refusal(reply.status, reply.body)
+        self._held = reply.body
+        self._call.response.append(reply.body)
+
+    async def _relay(self) -> None:
+        call, client = self._call, self._client
+        size = 0
+        async with self._engine.stream(call.route.name, call.document) as stream:
+            if stream.status != 200:
+                raise refusal(stream.status, stream.body)
+            try:
+                await client.start(call.id, "text/event-stream; charset=utf-8")
+                async for name, data in stream:
+                    event = _event(name, data)
+                    size += len(event)
+                    if size > self._limit:
+                        raise EngineBroken(f"the answer is larger than {self._limit} bytes")
+                    call.response.append(event)
+                    if stream.finished:  # the event that ends the answer waits for the record
+                        self._held = event
+                        break
+                    await client.send(event)
+            finally:  # what was generated until now is on record even when it broke off
+                self.result = stream.result
+        if call.route.name != "responses":
+            self._held += _DONE
+
+
+def _event(name: bytes, data: bytes) -> bytes:
+    """A server-sent event as it goes on the wire."""
+    if name:
+        return b"event: " + name + b"\ndata: " + data + b"\n\n"
+    return b"data: " + data + b"\n\n"

@@ -1,0 +1,60 @@
+"""What went wrong while an engine answered, as the client sees it and the record names it."""
+
+import msgspec
+import structlog
+
+from regalia.engines import EngineBroken, EngineTimeout, EngineUnavailable
+from regalia.errors import ApiError
+from regalia.gateway.client import CallTimeout
+
+_LOG = structlog.get_logger()
+
+
+def as_seen(problem: Exception) -> ApiError:
+    """An exception as the API's error; what nobody expected is logged and becomes 500."""
+    match problem:
+        case ApiError():
+            return problem
+        case CallTimeout():
+            return ApiError(504, "call_timeout", "The call took longer than this server allows.")
+        case EngineTimeout():
+            return ApiError(504, "engine_timeout", f"The engine did not answer in time: {problem}")
+        case EngineUnavailable():
+            return ApiError(
+                503, "engine_unavailable", f"The engine can't be reached: {problem}", retry_after=1
+            )
+        case EngineBroken():
+            return ApiError(502, "engine_failed", f"The engine failed while it answered: {problem}")
+        case _:
+            _LOG.error("unexpected failure of a call", exc_info=problem)
+            return ApiError(500, "internal_error", "The server failed; the operator's log says why.")
+
+
+class _EngineError(msgspec.Struct):
+    message: str = ""
+    type: str | None = None
+    param: str | None = None
+    code: str | int | None = None
+
+
+class _EngineErrorBody(msgspec.Struct):
+    error: _EngineError | str
+
+
+def refusal(status: int, body: bytes) -> ApiError:
+    """An engine's error reply as ours: 4xx is the client's to mend, everything else the engine's."""
+    try:
+        error = msgspec.json.decode(body, type=_EngineErrorBody).error
+    except (msgspec.DecodeError, RecursionError):
+        error = _EngineError()
+    if isinstance(error, str):
+        error = _EngineError(message=error)
+    message = error.message[:2000] or f"The engine answered with status {status}."
+    if status in {429, 503}:
+        return ApiError(503, "engine_busy", message, retry_after=1)
+    if status in (401, 403) or not 400 <= status < 500:
+        return ApiError(502, "engine_failed", message)
+    code = error.code if isinstance(error.code, str) else "invalid_value"
+    if error.type == "exceed_context_size_error" or ("context" in message and "exceed" in message):
+        code = "context_length_exceeded"
+    return ApiError(status if status in (400, 404, 413, 422) else 400, code, message, param=error.param)

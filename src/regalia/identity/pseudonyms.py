@@ -1,0 +1,39 @@
+"""Projects in the public log: a pseudonym per epoch, so that leaves carry no names.
+
+A pseudonym is the first 16 bytes of HMAC-SHA-256 over the epoch (a calendar month, UTC) and the
+project's id, under the instance's secret. Whoever holds the secret can link them; the public can't.
+"""
+
+import hmac
+from datetime import UTC, datetime
+
+
+class Pseudonyms:
+    """The pseudonyms of the current epoch, computed once each."""
+
+    def __init__(self, secret: bytes) -> None:
+        self._secret = secret
+        self._epoch = ""
+        self._begins = 0
+        self._ends = 0
+        self._known: dict[str, str] = {}
+
+    def of(self, project: str, ms: int) -> str:
+        """The pseudonym of `project` at `ms` milliseconds since the epoch: 32 hex characters."""
+        if not self._begins <= ms < self._ends:
+            self._enter(ms)
+        known = self._known.get(project)
+        if known is None:
+            message = f"regalia/pseudonym/v1\0{self._epoch}\0{project}".encode()
+            known = hmac.digest(self._secret, message, "sha256")[:16].hex()
+            self._known[project] = known
+        return known
+
+    def _enter(self, ms: int) -> None:
+        now = datetime.fromtimestamp(ms / 1000, UTC)
+        first = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+        following = first.replace(year=first.year + first.month // 12, month=first.month % 12 + 1)
+        self._epoch = f"{first:%Y-%m}"
+        self._begins = int(first.timestamp() * 1000)
+        self._ends = int(following.timestamp() * 1000)
+        self._known = {}
