@@ -78,6 +78,15 @@ def model_store() -> Path:
     return MODEL_CACHE / "models"
 
 
+def children(pid: int) -> list[int]:
+    """Every process below this one."""
+    found = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for child in (task / "children").read_text().split():
+            found += [int(child), *children(int(child))]
+    return found
+
+
 def _link(source: str, target: str) -> None:
     try:
         os.link(source, target)
@@ -283,6 +292,18 @@ class Server:
     def receipt(self, call: str) -> str:
         """The receipt's text."""
         return self.get(f"/v1/receipts/{call}").raise_for_status().text
+
+    def engine_processes(self) -> list[int]:
+        """The serving process's children that hold a chat model's weights."""
+        assert self.process is not None
+        found = []
+        for pid in children(self.process.pid):
+            try:
+                if ".gguf" in Path(f"/proc/{pid}/maps").read_text():
+                    found.append(pid)
+            except OSError:  # ended meanwhile
+                continue
+        return found
 
     def policy(self) -> str:
         """The tlog-policy an auditor pins."""

@@ -12,27 +12,6 @@ from serving import FakeEngine, Server, ServerFactory, parse_events
 LONG = {"max_tokens": 2000, "ignore_eos": True, "temperature": 1.0}
 
 
-def children(pid: int) -> list[int]:
-    """Every process below this one."""
-    found = []
-    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-        found += [int(child), *children(int(child))]
-    return found
-
-
-def engine_processes(server: Server) -> list[int]:
-    """The children that hold the chat model's weights."""
-    assert server.process is not None
-    found = []
-    for pid in children(server.process.pid):
-        try:
-            if ".gguf" in Path(f"/proc/{pid}/maps").read_text():
-                found.append(pid)
-        except OSError:
-            continue
-    return found
-
-
 def wait_until_answered(server: Server, seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while (exchange := server.chat()).status != 200:
@@ -53,7 +32,7 @@ def test_the_embedded_engine_is_killed(kill: signal.Signals, new_server: ServerF
     with server.http() as client, client.stream("POST", "/v1/chat/completions", json=body) as reply:
         parts = reply.iter_bytes()
         received = next(parts)
-        (engine,) = engine_processes(server)
+        (engine,) = server.engine_processes()
         os.kill(engine, kill)
         received += b"".join(parts)
     assert b"[DONE]" not in received
@@ -62,7 +41,7 @@ def test_the_embedded_engine_is_killed(kill: signal.Signals, new_server: ServerF
     record = server.wait_record(reply.headers["x-regalia-call"])
     assert (record["kind"], record["error"], record["status"]) == ("call.failed", "engine_failed", 502)
     wait_until_answered(server)
-    assert engine_processes(server) != [engine]
+    assert server.engine_processes() != [engine]
     kinds = [entry["kind"] for entry in server.records()]
     assert "engine.stopped" in kinds
     assert kinds.count("engine.started") > kinds.count("engine.stopped")
@@ -71,11 +50,11 @@ def test_the_embedded_engine_is_killed(kill: signal.Signals, new_server: ServerF
 def test_a_frozen_engine_is_unhealthy_even_while_its_socket_is_open(new_server: ServerFactory) -> None:
     server = new_server(model=True).start()
     assert server.chat().status == 200
-    (engine,) = engine_processes(server)
+    (engine,) = server.engine_processes()
     os.kill(engine, signal.SIGSTOP)
     try:
         deadline = time.monotonic() + 120
-        while Path(f"/proc/{engine}").exists() and engine in engine_processes(server):
+        while Path(f"/proc/{engine}").exists() and engine in server.engine_processes():
             assert time.monotonic() < deadline, "the frozen engine was not replaced"
             time.sleep(0.5)
         wait_until_answered(server)

@@ -1,4 +1,4 @@
-"""A live server's published log, checked by three programs: Go's sumdb packages, regalia-verify, and its pyz."""
+"""A live server's published log, checked by Go's sumdb packages, regalia-verify, and its pyz."""
 
 import json
 import subprocess

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from test_engine_death import engine_processes
 
 from serving import REGALIA, VERIFY, Server, ServerFactory, model_store
 
@@ -97,7 +96,7 @@ def test_the_model_process_has_no_network(server: Server) -> None:
     if record["engine"]["isolation"] == "none":
         pytest.skip("this kernel allows neither kind of network namespace; the record says isolation: none")
     assert server.process is not None
-    (engine,) = engine_processes(server)
+    (engine,) = server.engine_processes()
     own, theirs = (Path(f"/proc/{pid}/ns/net").readlink() for pid in (server.process.pid, engine))
     assert own != theirs
     interfaces = Path(f"/proc/{engine}/net/dev").read_text().splitlines()[2:]
