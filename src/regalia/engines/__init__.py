@@ -2,11 +2,16 @@
 
 from regalia.engines.adapter import OpenAIAdapter, RequestAdapter, Result
 from regalia.engines.client import Endpoint, EngineClient, Reply, ReplyStream, Timeouts
+from regalia.engines.embedded import EmbeddedSettings, EmbeddingEngine, LlamaEngine, Places, Watcher
 from regalia.engines.engine import UNKNOWN_DIGEST, Engine, EngineIdentity, EngineStream, Weights
 from regalia.engines.errors import EngineBroken, EngineError, EngineTimeout, EngineUnavailable, WeightsRefused
+from regalia.engines.external import OpenAIEngine, OpenAIEngineSettings
+from regalia.engines.supervise import Timing
 
 __all__ = [
     "UNKNOWN_DIGEST",
+    "EmbeddedSettings",
+    "EmbeddingEngine",
     "Endpoint",
     "Engine",
     "EngineBroken",
@@ -16,12 +21,18 @@ __all__ = [
     "EngineStream",
     "EngineTimeout",
     "EngineUnavailable",
+    "LlamaEngine",
     "OpenAIAdapter",
+    "OpenAIEngine",
+    "OpenAIEngineSettings",
+    "Places",
     "Reply",
     "ReplyStream",
     "RequestAdapter",
     "Result",
     "Timeouts",
+    "Timing",
+    "Watcher",
     "Weights",
     "WeightsRefused",
 ]

@@ -22,6 +22,8 @@ from yarl import URL
 from regalia.engines.errors import EngineBroken, EngineTimeout, EngineUnavailable
 
 _SKIPPED = ("User-Agent", "Accept", "Accept-Encoding")
+_KEEP_ALIVE_S = 4.0  # most servers close an idle connection after 5 s
+_STALE_S = 0.1  # a closed connection shows at once; later, the engine died at work
 
 
 class Timeouts(msgspec.Struct, frozen=True):
@@ -106,29 +108,19 @@ class EngineClient:
         timeouts: Timeouts = Timeouts(),  # noqa: B008 - frozen
         *,
         connections: int = 512,
-        keepalive_s: float = 4.0,
+        keep_alive: bool = True,
         max_reply: int = 32 * 1024 * 1024,
     ) -> None:
         self.timeouts = timeouts
         self.max_reply = max_reply
         self.in_flight = 0
         self.last_progress = 0.0
-        connector: aiohttp.BaseConnector
-        if endpoint.socket is not None:
-            connector = aiohttp.UnixConnector(
-                endpoint.socket, limit=connections, keepalive_timeout=keepalive_s
-            )
-            self._base = "http://engine"
-        else:
-            connector = aiohttp.TCPConnector(
-                limit=connections, limit_per_host=connections, keepalive_timeout=keepalive_s, ttl_dns_cache=60
-            )
-            self._base = endpoint.base_url.rstrip("/")
+        self._base = "http://engine" if endpoint.socket is not None else endpoint.base_url.rstrip("/")
         headers = CIMultiDict({"Content-Type": "application/json", "Accept-Encoding": "identity"})
         if endpoint.api_key:
             headers["Authorization"] = f"Bearer {endpoint.api_key}"
         self._session = aiohttp.ClientSession(
-            connector=connector,
+            connector=_connector(endpoint, connections, keep_alive),
             headers=headers,
             cookie_jar=aiohttp.DummyCookieJar(),
             skip_auto_headers=_SKIPPED,
@@ -203,9 +195,7 @@ class EngineClient:
         """The reply's status and headers."""
         try:
             async with asyncio.timeout(first_byte):
-                response = await self._session.request(
-                    method, self._url(path), data=body, allow_redirects=False
-                )
+                response = await self._send(method, self._url(path), body)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise EngineUnavailable(f"the engine can't be reached: {error}") from error
         except TimeoutError as error:
@@ -217,8 +207,31 @@ class EngineClient:
             raise EngineBroken("the engine sent a compressed reply, which was not asked for")
         return response
 
+    async def _send(self, method: str, url: URL, body: bytes | None) -> aiohttp.ClientResponse:
+        """Send; once more if the connection turns out to have been closed while it lay idle."""
+        begun = time.monotonic()
+        try:
+            return await self._session.request(method, url, data=body, allow_redirects=False)
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
+            raise
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+            if time.monotonic() - begun > _STALE_S:
+                raise
+            return await self._session.request(method, url, data=body, allow_redirects=False)
+
     def _url(self, path: str) -> URL:
         url = self._urls.get(path)
         if url is None:
             url = self._urls[path] = URL(self._base + path, encoded=True)
         return url
+
+
+def _connector(endpoint: Endpoint, connections: int, keep_alive: bool) -> aiohttp.BaseConnector:
+    idle_s = _KEEP_ALIVE_S if keep_alive else None
+    if endpoint.socket is not None:
+        return aiohttp.UnixConnector(
+            endpoint.socket, limit=connections, force_close=not keep_alive, keepalive_timeout=idle_s
+        )
+    return aiohttp.TCPConnector(
+        limit=connections, force_close=not keep_alive, keepalive_timeout=idle_s, ttl_dns_cache=60
+    )

@@ -1,0 +1,275 @@
+"""What llama.cpp's server does differently: token ids, usage of several choices, tokenisation.
+
+Measured on xllamacpp 2026.10.11549:
+
+- A whole reply lists every sampled id in `__verbose.tokens` when `verbose` and `return_tokens` are set,
+  also for tool calls and characters that take several tokens. For `n` > 1 only the first choice has it.
+- A stream has no such list. Each chunk carries the ids of its text in `logprobs`, but a token that gives
+  no text of its own yet (a part of a character, of a tool call, of a stop string) is left out. The count
+  of sampled tokens at the end of each choice tells whether any is missing; if so, the ids are not
+  reported at all. Streams with tools refuse `logprobs`.
+- `usage` counts one choice only: in a whole reply the first, in a stream each in a chunk of its own.
+- Seed 2**32 - 1 (and -1) means a random one.
+"""
+
+from typing import Any
+
+import msgspec
+
+from regalia.engines.adapter import (
+    ChunkEvents,
+    EventAdapter,
+    OpenAIAdapter,
+    ResponsesEvents,
+    Result,
+    TokenIds,
+    reported,
+    wants_usage,
+)
+from regalia.engines.client import Reply
+from regalia.engines.errors import EngineBroken
+from regalia.engines.sse import EventSplitter
+
+_WITH_IDS = frozenset({"chat.completions", "completions"})
+_SEEDS = 2**32 - 1
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+class LlamaAdapter(OpenAIAdapter):
+    """Asks for token ids beside what the client asked for, and takes them out of the answer again."""
+
+    def prepare(self, route: str, document: dict[str, Any]) -> bytes:
+        """The client's document with what makes llama.cpp report token ids and exact counts."""
+        document = dict(document)
+        if isinstance(document.get("seed"), int):
+            document["seed"] %= _SEEDS
+        if route in _WITH_IDS:
+            document["verbose"] = True
+            document["return_tokens"] = True
+            if document.get("stream") or _choices(document) > 1:
+                document["stream"] = True
+                document["stream_options"] = {"include_usage": True}
+                if not document.get("tools") and not _asked_for_logprobs(document):
+                    document["logprobs"] = True if route == "chat.completions" else 1
+                    document["top_logprobs"] = 1
+                    document["post_sampling_probs"] = True
+        return _encode(document)
+
+    def reply(self, route: str, document: dict[str, Any], reply: Reply) -> tuple[Reply, Result]:
+        """The reply without the fields that only we asked for."""
+        if reply.status != 200 or route not in _WITH_IDS:
+            return super().reply(route, document, reply)
+        if _choices(document) > 1:
+            answer, result = _assemble(route, document, reply.body)
+        else:
+            answer = _read(reply.body)
+            verbose = answer.pop("__verbose", {})
+            usage = answer.get("usage", {})
+            finish = tuple(choice.get("finish_reason") or "" for choice in answer.get("choices", ()))
+            result = Result(
+                tokens=_whole_tokens(verbose, usage) if len(finish) == 1 else None,
+                input=usage.get("prompt_tokens", 0),
+                output=usage.get("completion_tokens", 0),
+                finish=finish,
+            )
+        return Reply(reply.status, "application/json", _encode(answer)), result
+
+    def events(self, route: str, document: dict[str, Any]) -> EventAdapter:
+        """An adapter for one stream."""
+        if route == "responses":
+            return ResponsesEvents()
+        if route not in _WITH_IDS:
+            return ChunkEvents(wants_usage(document))
+        return LlamaChunks(wants_usage(document), _asked_for_logprobs(document), _samples(document))
+
+
+class LlamaChunks:
+    """The chunks of a llama.cpp stream: ids gathered, fields that only we asked for taken out."""
+
+    def __init__(self, wants_usage: bool, wants_logprobs: bool, samples: int = 1) -> None:
+        self._samples = samples
+        self.finished = False
+        self._wants_usage = wants_usage
+        self._wants_logprobs = wants_logprobs
+        self._ids: dict[int, list[int]] = {}
+        self._finish: dict[int, str] = {}
+        self._complete: dict[int, bool] = {}
+        self._input = self._output = 0
+        self._usage_chunk: dict[str, Any] = {}
+
+    @property
+    def result(self) -> Result:
+        """What is known so far."""
+        order = sorted(self._finish)
+        known = bool(order) and all(self._complete.get(index, False) for index in order)
+        return Result(
+            tokens=[self._ids.get(index, []) for index in order] if known else None,
+            input=self._input // self._samples,  # every choice counts the prompt it shares with others
+            output=self._output,
+            finish=tuple(self._finish[index] for index in order),
+        )
+
+    def feed(self, name: bytes, data: bytes) -> bytes | None:
+        """One chunk for the client. The choices' usage is summed into one chunk before the end."""
+        if data == b"[DONE]":
+            return self._close()
+        chunk = _read(data)
+        if "error" in chunk:
+            raise reported(data)
+        verbose = chunk.pop("__verbose", {})
+        usage = chunk.pop("usage", None)
+        if usage is not None:
+            self._input += usage.get("prompt_tokens", 0)
+            self._output += usage.get("completion_tokens", 0)
+            self._usage_chunk = {**chunk, "choices": []}
+        for choice in chunk["choices"]:
+            self._read_choice(choice, verbose)
+        return _encode(chunk) if chunk["choices"] else None
+
+    def _read_choice(self, choice: dict[str, Any], verbose: dict[str, Any]) -> None:
+        index = choice["index"]
+        logprobs = choice.get("logprobs")
+        if logprobs is not None:
+            self._ids.setdefault(index, []).extend(token["id"] for token in logprobs["content"])
+            if not self._wants_logprobs:
+                _take_out_logprobs(choice)
+        if choice.get("finish_reason"):
+            self._finish[index] = choice["finish_reason"]
+            ends_itself = verbose.get("stop_type") == "eos"
+            sampled = verbose.get("tokens_predicted", -1) - ends_itself
+            self._complete[index] = len(self._ids.get(index, ())) == sampled
+
+    def _close(self) -> bytes | None:
+        if not self._finish:
+            raise EngineBroken("the engine ended its stream without a finish reason")
+        self.finished = True
+        if not self._wants_usage:
+            return None
+        result = self.result
+        usage = {
+            "prompt_tokens": result.input,
+            "completion_tokens": result.output,
+            "total_tokens": result.input + result.output,
+        }
+        return _encode({**self._usage_chunk, "usage": usage})
+
+
+def _samples(document: dict[str, Any]) -> int:
+    """`n`: how many answers to each prompt."""
+    n = document.get("n")
+    return n if isinstance(n, int) else 1
+
+
+def _choices(document: dict[str, Any]) -> int:
+    """How many choices the reply has: `n` for each prompt of a list."""
+    prompt = document.get("prompt")
+    several = isinstance(prompt, list) and prompt and not isinstance(prompt[0], int)
+    return _samples(document) * (len(prompt) if several and prompt else 1)
+
+
+def _asked_for_logprobs(document: dict[str, Any]) -> bool:
+    """Whether the client asked: `true` for a chat, a number (0 included) for a text completion."""
+    asked = document.get("logprobs")
+    return asked is not None and asked is not False
+
+
+def _read(data: bytes) -> dict[str, Any]:
+    try:
+        return _decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise EngineBroken(f"the engine's reply does not have the API's shape: {error}") from error
+
+
+def _whole_tokens(verbose: dict[str, Any], usage: dict[str, Any]) -> TokenIds | None:
+    tokens = verbose.get("tokens")
+    if not isinstance(tokens, list) or len(tokens) != usage.get("completion_tokens"):
+        return None
+    return [tokens[:-1] if verbose.get("stop_type") == "eos" else tokens]
+
+
+def _take_out_logprobs(choice: dict[str, Any]) -> None:
+    if "delta" in choice or "message" in choice:
+        del choice["logprobs"]
+    else:
+        choice["logprobs"] = None  # a text completion has the field, empty
+
+
+def _assemble(route: str, document: dict[str, Any], body: bytes) -> tuple[dict[str, Any], Result]:
+    """A whole reply out of the stream that was asked for in its place, for the sake of exact counts."""
+    events = LlamaChunks(True, _asked_for_logprobs(document), _samples(document))
+    choices: dict[int, dict[str, Any]] = {}
+    answer: dict[str, Any] = {}
+    for name, data in EventSplitter().feed(body):
+        adapted = events.feed(name, data)
+        if adapted is not None:
+            chunk = _decode(adapted)
+            for part in chunk.pop("choices"):
+                _add(choices.setdefault(part["index"], {"index": part["index"]}), part)
+            answer.update(chunk)
+    if not events.finished:
+        raise EngineBroken("the engine's stream ended before its answer was complete")
+    if route == "chat.completions":
+        answer["object"] = "chat.completion"
+    answer["choices"] = [choices[index] for index in sorted(choices)]
+    return answer, events.result
+
+
+def _add(choice: dict[str, Any], part: dict[str, Any]) -> None:
+    """Add a chunk's part of a choice to the choice."""
+    choice["finish_reason"] = part.get("finish_reason")
+    if "text" in part:
+        choice["text"] = choice.get("text", "") + part["text"]
+        choice.setdefault("logprobs", None)
+    else:
+        message = choice.setdefault("message", {"role": "assistant", "content": None})
+        for key, value in part.get("delta", {}).items():
+            if key == "tool_calls":
+                _add_tool_calls(message.setdefault(key, []), value)
+            elif isinstance(value, str) and key != "role":
+                message[key] = (message.get(key) or "") + value
+    if part.get("logprobs"):
+        kept = choice.get("logprobs") or {"content": []}
+        kept["content"].extend(part["logprobs"]["content"])
+        choice["logprobs"] = kept
+
+
+def _add_tool_calls(calls: list[dict[str, Any]], parts: list[dict[str, Any]]) -> None:
+    for part in parts:
+        if part["index"] >= len(calls):
+            calls.append(
+                {"type": "function", "id": part.get("id"), "function": {"name": "", "arguments": ""}}
+            )
+        function = calls[part["index"]]["function"]
+        for key, value in part.get("function", {}).items():
+            function[key] = function.get(key, "") + value
+
+
+# Tokenisation: vLLM's shape outside, llama.cpp's inside.
+
+
+def template_request(document: dict[str, Any]) -> bytes:
+    """For POST /apply-template: a conversation to be written out as the model reads it."""
+    kept = ("messages", "tools", "add_generation_prompt", "chat_template_kwargs")
+    return _encode({key: document[key] for key in kept if document.get(key) is not None})
+
+
+def tokenize_request(prompt: str, add_special: bool) -> bytes:
+    """For POST /tokenize."""
+    return _encode({"content": prompt, "add_special": add_special})
+
+
+def tokenized(body: bytes, context: int) -> bytes:
+    """llama.cpp's tokens in vLLM's shape."""
+    tokens = _read(body).get("tokens", [])
+    return _encode({"count": len(tokens), "max_model_len": context, "tokens": tokens})
+
+
+def templated(body: bytes) -> str:
+    """The prompt that a conversation becomes."""
+    return str(_read(body).get("prompt", ""))
+
+
+def detokenized(body: bytes) -> bytes:
+    """llama.cpp's text in vLLM's shape."""
+    return _encode({"prompt": _read(body).get("content", "")})
