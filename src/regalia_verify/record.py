@@ -93,10 +93,8 @@ def _check_plain(value: Any, depth: int) -> None:
         raise FormatError("JSON: fractions, booleans and null are not allowed")
     if depth == 0:
         raise FormatError(f"JSON: nested more than {MAX_DEPTH} deep")
-    if kind is dict:
-        for key in value:
-            if type(key) is not str or not key.isascii():
-                raise FormatError("JSON: a key is not ASCII text")
+    if kind is dict and not all(map(str.isascii, value)):
+        raise FormatError("JSON: a key is not ASCII")
     for item in value.values() if kind is dict else value:
         if type(item) is not str:
             _check_plain(item, depth - 1)

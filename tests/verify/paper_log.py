@@ -4,7 +4,7 @@ Tests write whatever an operator might, honest or not, and hand it to the verifi
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ class Signer:
 
     def __init__(self, name: str, key_type: int, secret: str):
         self.type = key_type
+        self.sign: Callable[[bytes], bytes]
         if key_type == note.MLDSA44_COSIGNATURE:
             mldsa = MLDSA44PrivateKey.from_seed_bytes(seed(secret))
             self.sign, public = mldsa.sign, mldsa.public_key().public_bytes_raw()

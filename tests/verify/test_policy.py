@@ -3,12 +3,12 @@
 from itertools import chain, combinations
 
 import pytest
-from paper_log import ORIGIN, PaperLog, Signer, sample_log
 
 from regalia_verify import note
 from regalia_verify.errors import FormatError, NotVerified
 from regalia_verify.note import SignedNote
 from regalia_verify.policy import TrustPolicy
+from verify.paper_log import ORIGIN, PaperLog, Signer, sample_log
 
 LOG = sample_log(3)
 WITNESSES = {
@@ -123,6 +123,8 @@ def test_names_are_octets() -> None:
         TrustPolicy.parse(kelvin.replace(b"quorum \xe2\x84\xaa", b"quorum K"))
 
 
+RENAMED = Signer("another.example", note.ED25519, "log ed25519").key.encode()
+MANY = [f"witness w{n} {Signer(f'w{n}', 4, f'w{n}').key.encode()}\n" for n in range(129)]
 W = f"witness X1 {KEYS['X1']}\n"
 
 
@@ -142,7 +144,7 @@ W = f"witness X1 {KEYS['X1']}\n"
         ("log with two URLs", LOG_LINE.strip() + " a b\nquorum none\n"),
         ("log with a witness key", f"log {KEYS['Y1']}\nquorum none\n"),
         ("log twice", LOG_LINE * 2 + "quorum none\n"),
-        ("log key under two names", LOG_LINE + f"log {Signer('b', 1, 'log ed25519').key.encode()}\nquorum none\n"),
+        ("log key under two names", LOG_LINE + f"log {RENAMED}\nquorum none\n"),
         ("witness with a log key", LOG_LINE + f"witness a {LOG.ed25519.key.encode()}\nquorum none\n"),
         ("witness key twice", LOG_LINE + W + W.replace(" X1 ", " X2 ") + "quorum none\n"),
         ("witness name twice", LOG_LINE + W + f"witness X1 {KEYS['X2']}\nquorum none\n"),
@@ -162,8 +164,7 @@ W = f"witness X1 {KEYS['X1']}\n"
         ("delete character", LOG_LINE + "# \x7f\nquorum none\n"),
         ("nul", LOG_LINE + "quorum none\0\n"),
         ("no-break space", LOG_LINE + "quorum\u00a0none\n"),
-        ("too many witnesses", LOG_LINE + "".join(
-            f"witness w{n} {Signer(f'w{n}', 4, f'w{n}').key.encode()}\n" for n in range(129)) + "quorum none\n"),
+        ("too many witnesses", LOG_LINE + "".join(MANY) + "quorum none\n"),
         ("too long", "#" * 2**20 + "\n" + LOG_LINE + "quorum none\n"),
     ],
 )  # fmt: skip

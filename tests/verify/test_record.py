@@ -9,7 +9,6 @@ import pytest
 import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
-from paper_log import DIGEST, PaperCall, admitted, answered, call_id, event, sample_log, seed
 
 from regalia_verify.errors import FormatError
 from regalia_verify.kinds import FIELDS, OUTCOMES
@@ -22,6 +21,7 @@ from regalia_verify.record import (
     parse,
     parse_canonical,
 )
+from verify.paper_log import DIGEST, PaperCall, admitted, answered, call_id, event, sample_log, seed
 
 keys = st.text(st.characters(max_codepoint=0x7F), max_size=8)
 plain = st.recursive(

@@ -5,7 +5,6 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from paper_log import Files
 
 from regalia_verify.errors import FormatError
 from regalia_verify.merkle import leaf_hash, root_hash
@@ -22,6 +21,7 @@ from regalia_verify.tiles import (
     tile_root,
     tile_width,
 )
+from verify.paper_log import Files
 
 
 @pytest.mark.parametrize(
