@@ -1,0 +1,311 @@
+"""A call's way through the gateway over the real ledger: each way it can end, and what is recorded of it."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from regalia.engines import EngineBroken, EngineIdentity, EngineTimeout, EngineUnavailable, Reply, Result
+from regalia.errors import ApiError, AuditUnavailable
+from regalia.fleet import Fleet
+from regalia.gateway import ROUTES, CallTimeout, ClientGone, Gateway, Metrics
+from regalia.identity import Principal, Pseudonyms
+from regalia.ledger import KeyFiles, Ledger, create_keys
+from regalia.storage import open_database, upgrade
+from regalia_verify import record
+from regalia_verify.policy import TrustPolicy
+from regalia_verify.receipt import verify_receipt
+
+CHAT = next(route for route in ROUTES if route.name == "chat.completions")
+PRINCIPAL = Principal("key_1", "default", "owner")
+BODY = b'{"model":"m","messages":[{"role":"user","content":"hi"}]}'
+STREAM = b'{"model":"m","messages":[{"role":"user","content":"hi"}],"stream":true}'
+ANSWER = b'{"choices":[]}'
+RESULT = Result(tokens=[[1, 2]], input=3, output=2, finish=("stop",))
+
+
+class ScriptedEngine:
+    """An engine whose reply is a script: what it yields is sent, what it raises happens."""
+
+    name = "scripted"
+    serves = ("m",)
+    routes = frozenset({"chat.completions"})
+    ready = True
+    in_flight = 0
+
+    def __init__(self, *script: bytes | BaseException | Callable[[], Any], status: int = 200) -> None:
+        self.script = script
+        self.status = status
+
+    def identity(self, model: str) -> EngineIdentity:
+        return EngineIdentity("scripted", "1", "unknown", "external", model, "unknown")
+
+    async def start(self) -> None: ...
+
+    async def stop(self, drain_s: float) -> None: ...
+
+    async def ask(self, route: str, document: dict[str, Any]) -> tuple[Reply, Result]:
+        body = b"".join([step async for step in self._play()])
+        return Reply(self.status, "application/json", body), RESULT
+
+    @asynccontextmanager
+    async def stream(self, route: str, document: dict[str, Any]) -> AsyncIterator[Any]:
+        yield ScriptedStream(self)
+
+    async def _play(self) -> AsyncIterator[bytes]:
+        for step in self.script:
+            if isinstance(step, BaseException):
+                raise step
+            if isinstance(step, bytes):
+                yield step
+            else:
+                await step()
+
+
+class ScriptedStream:
+    content_type = "text/event-stream"
+    result = RESULT
+    finished = False
+    body = b""
+
+    def __init__(self, engine: ScriptedEngine) -> None:
+        self.status = engine.status
+        self._engine = engine
+
+    async def __aiter__(self) -> AsyncIterator[tuple[bytes, bytes]]:
+        async for step in self._engine._play():
+            yield b"", step
+
+
+class ListeningClient:
+    """A client that keeps what it gets, and raises what it is told to when its watch ends."""
+
+    def __init__(self) -> None:
+        self.sent = b""
+        self.status = 0
+        self.ended = False
+        self.watched: Exception | None = None
+
+    @contextmanager
+    def watch(self) -> Any:
+        yield
+        if self.watched is not None:
+            raise self.watched
+
+    async def reply(self, call: str, status: int, content_type: str, body: bytes) -> None:
+        self.status, self.sent, self.ended = status, body, True
+
+    async def start(self, call: str, content_type: str) -> None:
+        self.status = 200
+
+    async def send(self, data: bytes, *, last: bool = False) -> None:
+        self.sent += data
+        self.ended = last
+
+
+class House:
+    """A gateway over a real ledger in a temporary directory."""
+
+    def __init__(self, ledger: Ledger, data_dir: Path) -> None:
+        self.ledger = ledger
+        self.data_dir = data_dir
+
+    def gateway(self, engine: ScriptedEngine, concurrent_calls: int = 8) -> Gateway:
+        return Gateway(
+            self.ledger,
+            Fleet([engine]),
+            Pseudonyms(b"s" * 32),
+            Metrics(),
+            concurrent_calls=concurrent_calls,
+            response_bytes=10_000,
+        )
+
+    async def records(self) -> list[dict[str, Any]]:
+        """Every record that was published, in the log's order."""
+        await self.ledger.publish()
+        folder = self.data_dir / "log" / "tile" / "entries"
+        newest = max(folder.rglob("*"), key=lambda path: int(path.name) if path.name.isdigit() else -1)
+        data = newest.read_bytes()
+        found = []
+        while data:
+            size = int.from_bytes(data[:2], "big")
+            found.append(record.parse(data[2 : 2 + size]))
+            data = data[2 + size :]
+        return found
+
+    async def outcome(self) -> dict[str, Any]:
+        return next(found for found in reversed(await self.records()) if found["kind"] != "call.admitted")
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    keys = KeyFiles.under(tmp_path / "keys")
+    create_keys(keys)
+    (tmp_path / "run").mkdir()
+    database = open_database(f"sqlite:///{tmp_path / 'regalia.db'}")
+    upgrade(database)
+    ledger = await Ledger.open(tmp_path, database, process="p", origin="example.test/log", keys=keys)
+    yield House(ledger, tmp_path)
+    await ledger.close()
+    database.close()
+
+
+async def answer(gateway: Gateway, body: bytes = BODY) -> ListeningClient:
+    client = ListeningClient()
+    await gateway.answer(CHAT, PRINCIPAL, body, client)
+    return client
+
+
+async def test_an_answer_is_recorded_with_all_that_its_receipt_binds(house: House) -> None:
+    client = await answer(house.gateway(ScriptedEngine(ANSWER)))
+    assert (client.status, client.sent, client.ended) == (200, ANSWER, True)
+    outcome = await house.outcome()
+    assert outcome["kind"] == "call.answered"
+    assert outcome["usage"] == {"input": 3, "output": 2, "total": 5}
+    assert outcome["finish"] == ["stop"]
+    assert isinstance(outcome["sampling"]["seed"], int)
+    receipt = await house.ledger.receipt(outcome["call"], "default")
+    verified = verify_receipt(receipt, TrustPolicy.parse(policy(house)), BODY, ANSWER)
+    assert set(verified.parts.values()) == {"matches"}
+
+
+def policy(house: House) -> str:
+    from regalia.ledger import policy_text
+
+    return policy_text(KeyFiles.under(house.data_dir / "keys"), "example.test/log")
+
+
+async def test_the_clients_own_seed_is_the_seed_on_record(house: House) -> None:
+    body = b'{"model":"m","messages":[{"role":"user","content":"hi"}],"seed":7,"temperature":0.5}'
+    await answer(house.gateway(ScriptedEngine(ANSWER)), body)
+    assert (await house.outcome())["sampling"] == {"seed": 7, "temperature": "0.5"}
+
+
+async def test_a_stream_ends_with_done_only_after_its_outcome_is_on_record(house: House) -> None:
+    async def look() -> None:
+        kinds = [found["kind"] for found in await house.records()]
+        assert kinds[-1] == "call.admitted", "nothing is answered before the outcome"
+
+    client = await answer(house.gateway(ScriptedEngine(b'{"a":1}', look, b'{"a":2}')), STREAM)
+    assert client.sent == b'data: {"a":1}\n\ndata: {"a":2}\n\ndata: [DONE]\n\n'
+    outcome = await house.outcome()
+    receipt = await house.ledger.receipt(outcome["call"], "default")
+    events = client.sent.removesuffix(b"data: [DONE]\n\n")
+    assert (
+        verify_receipt(receipt, TrustPolicy.parse(policy(house)), STREAM, events).parts["response"]
+        == "matches"
+    )
+
+
+@pytest.mark.parametrize(
+    ("problem", "status", "code", "kind"),
+    [
+        (EngineBroken("it died"), 502, "engine_failed", "call.failed"),
+        (EngineTimeout("silence"), 504, "engine_timeout", "call.failed"),
+        (EngineUnavailable("no socket"), 503, "engine_unavailable", "call.failed"),
+        (CallTimeout(), 504, "call_timeout", "call.failed"),
+        (ValueError("a bug"), 500, "internal_error", "call.failed"),
+    ],
+)
+@pytest.mark.parametrize("body", [BODY, STREAM])
+async def test_a_failing_engine_is_an_error_and_on_record(
+    house: House, problem: Exception, status: int, code: str, kind: str, body: bytes
+) -> None:
+    client = ListeningClient()
+    with pytest.raises(ApiError) as raised:
+        await house.gateway(ScriptedEngine(b'{"a":1}', problem)).answer(CHAT, PRINCIPAL, body, client)
+    assert (raised.value.status, raised.value.code) == (status, code)
+    assert b"[DONE]" not in client.sent
+    outcome = await house.outcome()
+    assert (outcome["kind"], outcome["status"], outcome["error"]) == (kind, status, code)
+    assert raised.value.call == outcome["call"]
+    assert ("response" in outcome) == bool(client.sent)
+
+
+@pytest.mark.parametrize("body", [BODY, STREAM])
+async def test_what_an_engine_refuses_is_refused_and_on_record(house: House, body: bytes) -> None:
+    refused = json.dumps({"error": {"message": "too long", "type": "exceed_context_size_error", "code": 400}})
+    engine = ScriptedEngine(refused.encode(), status=400)
+    ScriptedStream.body = refused.encode()
+    with pytest.raises(ApiError) as raised:
+        await answer(house.gateway(engine), body)
+    assert (raised.value.status, raised.value.code) == (400, "context_length_exceeded")
+    assert (await house.outcome())["kind"] == "call.refused"
+
+
+@pytest.mark.parametrize("body", [BODY, STREAM])
+async def test_a_client_that_leaves_is_cancelled_and_on_record(house: House, body: bytes) -> None:
+    client = ListeningClient()
+    client.watched = ClientGone()
+    await house.gateway(ScriptedEngine(b'{"a":1}')).answer(CHAT, PRINCIPAL, body, client)
+    assert not client.ended
+    outcome = await house.outcome()
+    assert (outcome["kind"], outcome["status"]) == ("call.cancelled", 499)
+    assert "response" in outcome, "what was generated until then is bound"
+
+
+async def test_a_stopping_server_records_the_calls_it_cuts(house: House) -> None:
+    task = asyncio.create_task(answer(house.gateway(ScriptedEngine(lambda: asyncio.sleep(60)))))
+    await asyncio.sleep(0.2)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert (await house.outcome())["error"] == "server_stopped"
+
+
+async def test_nothing_is_asked_of_an_engine_when_the_log_cannot_record(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    async def note() -> None:
+        asked.append(1)
+
+    def refuse(entry: object) -> None:
+        raise AuditUnavailable("disk full")
+
+    monkeypatch.setattr(house.ledger, "append", refuse)
+    with pytest.raises(AuditUnavailable):
+        await answer(house.gateway(ScriptedEngine(note, ANSWER)))
+    assert not asked
+
+
+@pytest.mark.parametrize("body", [BODY, STREAM])
+async def test_an_answer_whose_outcome_cannot_be_recorded_is_not_given(
+    house: House, monkeypatch: pytest.MonkeyPatch, body: bytes
+) -> None:
+    append = house.ledger.append
+    client = ListeningClient()
+
+    def refuse_outcomes(entry: Any) -> "asyncio.Future[int]":
+        if entry.phase == "outcome":
+            raise AuditUnavailable("disk full")
+        return append(entry)
+
+    monkeypatch.setattr(house.ledger, "append", refuse_outcomes)
+    with pytest.raises(AuditUnavailable):
+        await house.gateway(ScriptedEngine(ANSWER)).answer(CHAT, PRINCIPAL, body, client)
+    assert not client.ended
+    assert b"[DONE]" not in client.sent
+
+
+async def test_more_calls_than_allowed_are_refused_off_the_record(house: House) -> None:
+    gateway = house.gateway(ScriptedEngine(lambda: asyncio.sleep(0.3), ANSWER), concurrent_calls=1)
+    first = asyncio.create_task(answer(gateway))
+    await asyncio.sleep(0.1)
+    size = house.ledger.size
+    with pytest.raises(ApiError) as raised:
+        await answer(gateway)
+    assert raised.value.code == "overloaded"
+    assert house.ledger.size == size
+    await first
+
+
+async def test_an_answer_beyond_the_limit_breaks_off(house: House) -> None:
+    with pytest.raises(ApiError) as raised:
+        await answer(house.gateway(ScriptedEngine(b"x" * 20_000)), STREAM)
+    assert raised.value.code == "engine_failed"
