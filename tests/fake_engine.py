@@ -69,6 +69,8 @@ async def stream(
                 event({**completion(body["model"], None, delta={}), "choices": [], "usage": USAGE})
             )
         await reply.write(b"data: [DONE]\n\n")
+    except ConnectionResetError:  # the gateway went: a cancelled call
+        pass
     finally:
         streams.pop()
     return reply
