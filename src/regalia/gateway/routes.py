@@ -72,7 +72,7 @@ def _refuse_unserved(request: InferenceRequest) -> None:
             raise ApiError(
                 400,
                 "unsupported",
-                "This server keeps no responses: send the whole conversation in `input`.",
+                "`previous_response_id` is not served: send the whole conversation in `input`.",
                 param="previous_response_id",
             )
         if request.background:
