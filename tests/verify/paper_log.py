@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 
 from regalia_verify import note
 from regalia_verify.checkpoint import Checkpoint
+from regalia_verify.errors import FormatError
 from regalia_verify.merkle import consistency_proof, inclusion_proof, leaf_hash, root_hash
 from regalia_verify.policy import TrustPolicy
 from regalia_verify.proof import TlogProof
@@ -65,7 +66,8 @@ class Files(dict[str, bytes]):
         """The content of one file."""
         if path not in self:
             raise Missing(path)
-        assert len(self[path]) <= limit
+        if len(self[path]) > limit:
+            raise FormatError(f"{path}: longer than {limit} bytes")
         return self[path]
 
     def write(self, folder: Path) -> Path:
