@@ -61,6 +61,7 @@ class TrustPolicy:
     witnesses: dict[str, VerifierKey]
     groups: dict[str, Group]
     quorum: str
+    urls: dict[str, str]  # of the witnesses that have one, by their name in the policy
 
     @classmethod
     def parse(cls, data: bytes | str) -> Self:
@@ -83,7 +84,7 @@ class TrustPolicy:
             raise FormatError("policy: has no `quorum` line")
         if not reader.logs:
             raise FormatError("policy: has no `log` line")
-        return cls(tuple(reader.logs), reader.witnesses, reader.groups, reader.quorum)
+        return cls(tuple(reader.logs), reader.witnesses, reader.groups, reader.quorum, reader.urls)
 
     def check(self, note: SignedNote) -> Endorsement:
         """Check a checkpoint note against the rules above; raise NotVerified with the one that fails."""
@@ -130,6 +131,7 @@ class _Reader:
         self.groups: dict[str, Group] = {}
         self.quorum: str | None = None
         self.members: set[str] = set()
+        self.urls: dict[str, str] = {}
 
     def read(self, keyword: str, words: list[str]) -> None:
         """Take one line."""
@@ -138,6 +140,7 @@ class _Reader:
                 self._add_log(VerifierKey.parse(vkey))
             case "witness", [name, vkey, *url] if len(url) <= 1:
                 self._add_witness(name, VerifierKey.parse(vkey))
+                self.urls.update((name, text) for text in url)
             case "group", [name, threshold, *members] if members:
                 self._add_group(name, threshold, members)
             case "quorum", [name]:
