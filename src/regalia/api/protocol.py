@@ -8,6 +8,7 @@ import asyncio
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from regalia.api.transport import GatheringTransport
 from regalia.config import Limits
 from regalia.errors import ApiError
 
@@ -20,7 +21,7 @@ def bounded_protocol(limits: Limits) -> type[HttpToolsProtocol]:
         _head_bytes = 0
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-            super().connection_made(transport)
+            super().connection_made(GatheringTransport(transport, self.loop))  # type: ignore[arg-type]
             self._await_head()
 
         def connection_lost(self, exc: Exception | None) -> None:
