@@ -22,6 +22,7 @@ from serving import ROOT, Server
 CONNECTIONS = (1, 16, 64)
 ROUNDS = 5
 SECONDS = 2
+WARM_UP_SECONDS = 5
 
 DIRECT = "upstream, asked directly"
 RECORDED = "Regalia, all recording on"
@@ -101,7 +102,7 @@ def measure(rounds: int = ROUNDS, seconds: int = SECONDS) -> Result:
             targets = [Target(DIRECT, f"http://127.0.0.1:{port}/v1/chat/completions")]
             targets += [running.enter_context(contender(folder, port)) for contender in CONTENDERS]
             for target in targets:
-                load(target, 4, 1)
+                load(target, 4, WARM_UP_SECONDS)
             result = Result()
             for number in range(rounds):
                 print(f"    round {number + 1} of {rounds}", flush=True)
