@@ -130,6 +130,8 @@ def _show(call: str, verified: VerifiedReceipt) -> None:
     record: dict[str, Any] = verified.record
     checkpoint = verified.endorsement.checkpoint
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    table.add_column()
+    table.add_column(overflow="fold")
     table.add_row("call", call)
     table.add_row("log", f"{checkpoint.origin}, entry {verified.index} of {checkpoint.size}")
     table.add_row("model", f"{record['model']['name']}  {record['model']['digest']}")

@@ -46,12 +46,25 @@ class EngineIdentity(msgspec.Struct, frozen=True):
 class EngineStream(Protocol):
     """A reply under way. A status other than 200 comes with `body` and without events."""
 
-    status: int
-    content_type: str
-    body: bytes
-    result: Result
-    finished: bool
-    """True once the engine has said that its answer is complete."""
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+        ...
+
+    @property
+    def body(self) -> bytes:
+        """What came with a status other than 200."""
+        ...
+
+    @property
+    def result(self) -> Result:
+        """What is known so far."""
+        ...
+
+    @property
+    def finished(self) -> bool:
+        """True once the engine has said that its answer is complete."""
+        ...
 
     def __aiter__(self) -> AsyncIterator[tuple[bytes, bytes]]:
         """The events for the client as (name, data), without the closing `[DONE]`.

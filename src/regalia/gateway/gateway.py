@@ -62,10 +62,11 @@ class Gateway:
         call = Call(
             route, principal, project, body, document, request, ms=ms, random=self._random(RANDOM_BYTES)
         )
+        generation = Generation(call, engine, client, self._response_bytes)
         self.open_calls += 1
         try:
             await self._ledger.append(call.admission())
-            await self._carry_out(call, Generation(call, engine, client, self._response_bytes))
+            await self._carry_out(call, generation)
         except ApiError as error:
             error.call = call.id
             raise

