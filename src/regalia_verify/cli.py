@@ -19,7 +19,7 @@ from .merkle import HASH_SIZE
 from .note import MAX_NOTE
 from .policy import MAX_POLICY, Endorsement, TrustPolicy
 from .proof import MAX_PROOF
-from .receipt import VerifiedReceipt, verify_receipt
+from .receipt import MATCHES, VerifiedReceipt, verify_receipt
 from .source import open_source, read_file
 from .strict import base64_bytes, utf8_lines
 
@@ -123,11 +123,11 @@ def _receipt(options: argparse.Namespace, policy: TrustPolicy) -> Result:
 
 
 def _receipt_proves(verified: VerifiedReceipt) -> str:
-    matched = [part for part, state in verified.parts.items() if state == "matches"]
-    about = f", made for exactly this {' and '.join(matched)}" if matched else ""
+    matched = [part for part, state in verified.parts.items() if state == MATCHES]
+    compared = f"; the {', '.join(matched)} at hand are exactly what it commits to" if matched else ""
     return (
-        f"The log {verified.endorsement.checkpoint.origin} holds this record of call"
-        f" {verified.record['call']} as entry {verified.index}{about}."
+        f"The log {verified.endorsement.checkpoint.origin} holds this record of"
+        f" {verified.record['call']} as entry {verified.index}{compared}."
     )
 
 
@@ -202,9 +202,9 @@ def _print(result: Result) -> None:
         if name == "record":
             print("record:")
             for field, content in value.items():
-                print(f"  {field + ':':<12}{_printable(content)}")
+                print(f"  {field + ':':<15}{_printable(content)}")
         elif name not in {"verified", "proves", "does_not_prove", "first_open_calls"} and value is not None:
-            print(f"{name.replace('_', ' ') + ':':<14}{_printable(value)}")
+            print(f"{name.replace('_', ' ') + ':':<17}{_printable(value)}")
     print(f"\n{_printable(result['proves'])}\n{result['does_not_prove']}")
 
 

@@ -13,19 +13,8 @@ from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from typing import Any, Protocol
 
+from . import tiles
 from .errors import FormatError, NotVerified
-from .tiles import (
-    MAX_BUNDLE_BYTES,
-    MAX_TILE_BYTES,
-    TILE_WIDTH,
-    entries_path,
-    parse_bundle,
-    parse_tile,
-    tile_of_node,
-    tile_path,
-    tile_root,
-    tile_width,
-)
 
 TIMEOUT_S = 30
 CACHED_TILES = 64
@@ -134,15 +123,15 @@ class TiledLog:
 
     def node(self, level: int, index: int) -> bytes:
         """The hash of a complete subtree, for proofs (see `merkle`)."""
-        tile_level, n, first, count = tile_of_node(level, index)
-        return tile_root(self.tile(tile_level, n)[first : first + count])
+        tile_level, n, first, count = tiles.tile_of_node(level, index)
+        return tiles.tile_root(self.tile(tile_level, n)[first : first + count])
 
     def bundle(self, n: int) -> list[bytes]:
         """The entries of bundle `n` that belong to the checkpoint."""
-        width = tile_width(0, n, self.size)
-        data, stored = self._read(partial(entries_path, n), width, MAX_BUNDLE_BYTES)
+        width = tiles.tile_width(0, n, self.size)
+        data, stored = self._read(partial(tiles.entries_path, n), width, tiles.MAX_BUNDLE_BYTES)
         try:
-            entries = parse_bundle(data)
+            entries = tiles.parse_bundle(data)
         except FormatError as error:
             raise NotVerified("bundle_malformed", f"bundle {n}: {error}") from error
         if len(entries) != stored:
@@ -153,16 +142,16 @@ class TiledLog:
 
     def _tile(self, level: int, n: int) -> list[bytes]:
         """The hashes of a tile that belong to the checkpoint."""
-        width = tile_width(level, n, self.size)
-        data, stored = self._read(partial(tile_path, level, n), width, MAX_TILE_BYTES)
+        width = tiles.tile_width(level, n, self.size)
+        data, stored = self._read(partial(tiles.tile_path, level, n), width, tiles.MAX_TILE_BYTES)
         try:
-            return parse_tile(data, stored)[:width]
+            return tiles.parse_tile(data, stored)[:width]
         except FormatError as error:
             raise NotVerified("tile_malformed", f"tile {n} of level {level}: {error}") from error
 
     def _read(self, path: Callable[[int], str], width: int, limit: int) -> tuple[bytes, int]:
         """The file of this width, or failing that the full one; and the width of what was found."""
-        for stored in (width, TILE_WIDTH):
+        for stored in (width, tiles.TILE_WIDTH):
             try:
                 return self.source.read(path(stored), limit), stored
             except Missing:

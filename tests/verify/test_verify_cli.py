@@ -73,7 +73,7 @@ def test_a_receipt_verifies_and_says_what_that_proves(desk: Desk, capsys: pytest
     assert found["parts"] == {"request": "matches", "response": "matches", "tokens": "matches"}
     assert found["signers"] == [f"{ORIGIN} (Ed25519)", "log-pq"]
     assert found["witnessed"] is False
-    assert "exactly this request and response and tokens" in found["proves"]
+    assert "the request, response, tokens at hand" in found["proves"]
     assert "No witness" in found["does_not_prove"]
     assert desk.run("receipt", desk.path("receipt")) == 0
     text = capsys.readouterr().out
@@ -351,7 +351,7 @@ def test_the_one_file_build_verifies_with_nothing_else_of_ours(desk: Desk) -> No
     for build in builds:
         subprocess.run([sys.executable, root / "scripts" / "build_pyz.py", build], check=True, timeout=60)
     assert builds[0].read_bytes() == builds[1].read_bytes()
-    command = [
+    command: list[str | Path] = [
         sys.executable,
         "-I",
         builds[0],
