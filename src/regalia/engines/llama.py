@@ -32,6 +32,7 @@ from regalia.engines.sse import EventSplitter
 
 _WITH_IDS = frozenset({"chat.completions", "completions"})
 _SEEDS = 2**32 - 1
+_ODD_SHAPE = (AttributeError, KeyError, TypeError, ValueError)
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -60,19 +61,11 @@ class LlamaAdapter(OpenAIAdapter):
         """The reply without the fields that only we asked for."""
         if reply.status != 200 or route not in _WITH_IDS:
             return super().reply(route, document, reply)
-        if _choices(document) > 1:
-            answer, result = _assemble(route, document, reply.body)
-        else:
-            answer = _read(reply.body)
-            verbose = answer.pop("__verbose", {})
-            usage = answer.get("usage", {})
-            finish = tuple(choice.get("finish_reason") or "" for choice in answer.get("choices", ()))
-            result = Result(
-                tokens=_whole_tokens(verbose, usage) if len(finish) == 1 else None,
-                input=usage.get("prompt_tokens", 0),
-                output=usage.get("completion_tokens", 0),
-                finish=finish,
-            )
+        read = _assemble if _choices(document) > 1 else _read_whole
+        try:
+            answer, result = read(route, document, reply.body)
+        except _ODD_SHAPE as error:
+            raise _broken(error) from error
         return Reply(reply.status, "application/json", _encode(answer)), result
 
     def events(self, route: str, document: dict[str, Any]) -> EventAdapter:
@@ -117,6 +110,12 @@ class LlamaChunks:
         chunk = _read(data)
         if "error" in chunk:
             raise reported(data)
+        try:
+            return self._read_chunk(chunk)
+        except _ODD_SHAPE as error:
+            raise _broken(error) from error
+
+    def _read_chunk(self, chunk: dict[str, Any]) -> bytes | None:
         verbose = chunk.pop("__verbose", {})
         usage = chunk.pop("usage", None)
         if usage is not None:
@@ -178,7 +177,26 @@ def _read(data: bytes) -> dict[str, Any]:
     try:
         return _decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise EngineBroken(f"the engine's reply does not have the API's shape: {error}") from error
+        raise _broken(error) from error
+
+
+def _broken(error: Exception) -> EngineBroken:
+    reason = f"{type(error).__name__}: {error}"
+    return EngineBroken(f"the engine's reply does not have the API's shape: {reason}")
+
+
+def _read_whole(route: str, document: dict[str, Any], body: bytes) -> tuple[dict[str, Any], Result]:
+    """A whole reply of one choice, without what only we asked for."""
+    answer = _read(body)
+    verbose = answer.pop("__verbose", {})
+    usage = answer["usage"]
+    finish = tuple(choice["finish_reason"] or "" for choice in answer["choices"])
+    return answer, Result(
+        tokens=_whole_tokens(verbose, usage) if len(finish) == 1 else None,
+        input=usage["prompt_tokens"],
+        output=usage["completion_tokens"],
+        finish=finish,
+    )
 
 
 def _whole_tokens(verbose: dict[str, Any], usage: dict[str, Any]) -> TokenIds | None:

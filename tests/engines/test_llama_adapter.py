@@ -1,0 +1,213 @@
+"""llama.cpp's adapter on recorded shapes: ids are complete or not reported, usage counts every choice."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from regalia.engines import EngineBroken, Reply
+from regalia.engines.llama import LlamaAdapter
+
+encode, decode = msgspec.json.encode, msgspec.json.decode
+adapter = LlamaAdapter()
+CHAT: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
+
+
+def chunk(index: int, ids: list[int] | None, finish: str | None = None, **more: Any) -> bytes:
+    choice: dict[str, Any] = {
+        "index": index,
+        "delta": {"content": "x"} if ids else {},
+        "finish_reason": finish,
+    }
+    if ids:
+        choice["logprobs"] = {"content": [{"id": token, "token": "x", "prob": 0.5} for token in ids]}
+    return encode({"id": "c", "object": "chat.completion.chunk", "choices": [choice], **more})
+
+
+def ending(index: int, finish: str, predicted: int, stop_type: str) -> bytes:
+    return chunk(index, None, finish, __verbose={"tokens_predicted": predicted, "stop_type": stop_type})
+
+
+def usage(prompt: int, completion: int) -> bytes:
+    return encode(
+        {"id": "c", "choices": [], "usage": {"prompt_tokens": prompt, "completion_tokens": completion}}
+    )
+
+
+def sent(route: str, document: dict[str, Any]) -> dict[str, Any]:
+    before = encode(document)
+    prepared: dict[str, Any] = decode(adapter.prepare(route, document))
+    assert encode(document) == before, "the client's document was changed"
+    return prepared
+
+
+def test_a_whole_reply_is_asked_for_its_ids_without_logprobs() -> None:
+    prepared = sent("chat.completions", CHAT)
+    assert prepared["verbose"] is prepared["return_tokens"] is True
+    assert "logprobs" not in prepared
+    assert "stream" not in prepared
+
+
+def test_streams_and_several_choices_are_asked_for_logprobs_unless_there_are_tools() -> None:
+    for document in ({**CHAT, "stream": True}, {**CHAT, "n": 2}):
+        prepared = sent("chat.completions", document)
+        assert (prepared["stream"], prepared["logprobs"], prepared["top_logprobs"]) == (True, True, 1)
+        assert prepared["stream_options"] == {"include_usage": True}
+        assert "logprobs" not in sent("chat.completions", {**document, "tools": [{}]})
+    asked = sent("chat.completions", {**CHAT, "stream": True, "logprobs": True, "top_logprobs": 4})
+    assert asked["top_logprobs"] == 4
+    assert "post_sampling_probs" not in asked
+    assert sent("completions", {"prompt": "hi", "stream": True})["logprobs"] == 1
+    assert sent("completions", {"prompt": ["a", "b"]})["stream"] is True
+    assert "stream" not in sent("completions", {"prompt": [1, 2]})
+
+
+@pytest.mark.parametrize(
+    ("seed", "used"), [(0, 0), (7, 7), (2**32 - 1, 0), (-1, 2**32 - 2), (2**53 - 1, 2097151)]
+)
+def test_a_seed_never_becomes_the_one_that_means_random(seed: int, used: int) -> None:
+    assert sent("chat.completions", {**CHAT, "seed": seed})["seed"] == used < 2**32 - 1
+
+
+def test_a_whole_reply_loses_what_only_we_asked_for() -> None:
+    body = {
+        "choices": [{"index": 0, "message": {"content": "hi"}, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 3, "completion_tokens": 3},
+        "__verbose": {"tokens": [5, 6, 2], "stop_type": "eos", "prompt": "secret"},
+    }
+    reply, result = adapter.reply("chat.completions", CHAT, Reply(200, "application/json", encode(body)))
+    del body["__verbose"]
+    assert decode(reply.body) == body
+    assert (result.tokens, result.input, result.output, result.finish) == ([[5, 6]], 3, 3, ("stop",))
+
+
+def test_a_list_of_ids_that_does_not_match_the_count_is_not_reported() -> None:
+    body = {
+        "choices": [{"index": 0, "message": {"content": "hi"}, "finish_reason": "length"}],
+        "usage": {"prompt_tokens": 3, "completion_tokens": 4},
+        "__verbose": {"tokens": [5, 6, 2], "stop_type": "limit"},
+    }
+    assert adapter.reply("chat.completions", CHAT, Reply(200, "", encode(body)))[1].tokens is None
+
+
+@pytest.mark.parametrize(
+    ("predicted", "stop_type", "tokens"),
+    [
+        (3, "limit", [[5, 6, 7]]),
+        (4, "eos", [[5, 6, 7]]),
+        (4, "limit", None),  # a token without text of its own
+        (4, "word", None),  # the stop string's token
+        (5, "eos", None),
+    ],
+)
+def test_a_stream_reports_its_ids_only_if_none_is_missing(
+    predicted: int, stop_type: str, tokens: list[list[int]] | None
+) -> None:
+    events = adapter.events("chat.completions", {**CHAT, "stream": True})
+    passed = [
+        events.feed(b"", data)
+        for data in (
+            chunk(0, [5]),
+            chunk(0, [6, 7]),
+            ending(0, "stop", predicted, stop_type),
+            usage(9, predicted),
+            b"[DONE]",
+        )
+    ]
+    assert passed[3:] == [None, None]
+    for data in passed[:3]:
+        assert data is not None
+        assert b"logprobs" not in data
+        assert b"__verbose" not in data
+    assert (events.result.tokens, events.result.input, events.result.output) == (tokens, 9, predicted)
+
+
+def test_logprobs_that_the_client_asked_for_stay() -> None:
+    events = adapter.events("chat.completions", {**CHAT, "stream": True, "logprobs": True})
+    data = events.feed(b"", chunk(0, [5]))
+    assert data is not None
+    assert decode(data)["choices"][0]["logprobs"]["content"][0]["id"] == 5
+
+
+def test_the_usage_of_several_choices_is_summed_into_one_last_chunk() -> None:
+    document = {**CHAT, "stream": True, "n": 2, "stream_options": {"include_usage": True}}
+    events = adapter.events("chat.completions", document)
+    for data in (
+        chunk(1, [8]),
+        chunk(0, [5]),
+        ending(1, "length", 1, "limit"),
+        usage(9, 1),
+        chunk(0, [6]),
+        ending(0, "length", 2, "limit"),
+    ):
+        events.feed(b"", data)
+    assert events.feed(b"", usage(9, 2)) is None
+    last = events.feed(b"", b"[DONE]")
+    assert last is not None
+    assert decode(last)["choices"] == []
+    assert decode(last)["usage"] == {"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12}
+    assert events.result.tokens == [[5, 6], [8]]
+
+
+def test_several_choices_become_one_reply() -> None:
+    document = {**CHAT, "n": 2, "tools": [{}]}
+    call = {"index": 0, "id": "t", "type": "function", "function": {"name": "f", "arguments": '{"a":'}}
+    more = {"index": 0, "function": {"arguments": "1}"}}
+    deltas: list[tuple[int, dict[str, Any], str | None]] = [
+        (0, {"role": "assistant", "content": None}, None),
+        (1, {"role": "assistant", "content": None}, None),
+        (0, {"content": "Hel"}, None),
+        (1, {"tool_calls": [call]}, None),
+        (0, {"content": "lo"}, None),
+        (1, {"tool_calls": [more]}, None),
+        (0, {}, "length"),
+        (1, {}, "tool_calls"),
+    ]
+    stream = b"".join(
+        b"data: "
+        + encode(
+            {
+                "id": "c",
+                "object": "chat.completion.chunk",
+                "choices": [{"index": index, "delta": delta, "finish_reason": finish}],
+            }
+        )
+        + b"\n\n"
+        for index, delta, finish in deltas
+    )
+    stream += b"data: " + usage(4, 2) + b"\n\ndata: " + usage(4, 3) + b"\n\ndata: [DONE]\n\n"
+    reply, result = adapter.reply("chat.completions", document, Reply(200, "text/event-stream", stream))
+    answer = decode(reply.body)
+    assert (reply.content_type, answer["object"]) == ("application/json", "chat.completion")
+    assert answer["usage"] == {"prompt_tokens": 4, "completion_tokens": 5, "total_tokens": 9}
+    assert answer["choices"] == [
+        {"index": 0, "finish_reason": "length", "message": {"role": "assistant", "content": "Hello"}},
+        {
+            "index": 1,
+            "finish_reason": "tool_calls",
+            "message": {
+                "role": "assistant",
+                "content": None,
+                "tool_calls": [
+                    {"type": "function", "id": "t", "function": {"name": "f", "arguments": '{"a":1}'}}
+                ],
+            },
+        },
+    ]
+    assert (result.output, result.finish, result.tokens) == (5, ("length", "tool_calls"), None)
+
+
+def test_a_stream_that_breaks_off_is_no_reply() -> None:
+    stream = b"data: " + chunk(0, [5]) + b"\n\n"
+    with pytest.raises(EngineBroken):
+        adapter.reply("chat.completions", {**CHAT, "n": 2}, Reply(200, "text/event-stream", stream))
+
+
+@pytest.mark.parametrize(
+    "data", [b"no", b"[]", b"{}", b'{"choices":[{}]}', b'{"choices":3}', b'{"choices":[3]}']
+)
+def test_a_chunk_of_another_shape_is_broken(data: bytes) -> None:
+    with pytest.raises(EngineBroken):
+        adapter.events("chat.completions", {**CHAT, "stream": True}).feed(b"", data)
+    with pytest.raises(EngineBroken):
+        adapter.reply("chat.completions", {**CHAT, "n": 2}, Reply(200, "", b"data: " + data + b"\n\n"))
