@@ -127,7 +127,7 @@ def _readiness(instance: Instance) -> dict[str, Any]:
     engines = {engine.name: engine.ready for engine in instance.fleet}
     log = instance.ledger.unavailable
     return {
-        "ready": log is None and any(engines.values()),
+        "ready": log is None and instance.fleet.ready,
         "log": log or "ok",
         "engines": {name: "ready" if ready else "not ready" for name, ready in engines.items()},
     }

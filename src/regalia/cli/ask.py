@@ -34,6 +34,7 @@ def ask(
     question: Annotated[str, typer.Argument(help="What to ask.")],
     model: Annotated[str | None, typer.Option(help="The model; the first chat model if not given.")] = None,
     max_tokens: Annotated[int, typer.Option(min=1, help="The longest answer, in tokens.")] = 256,
+    temperature: Annotated[float, typer.Option(min=0, max=2, help="0 takes the likeliest token each time.")] = 0,
     data_dir: DataDir = DEFAULT_DATA_DIR,
     base_url: Annotated[str | None, typer.Option(envvar="REGALIA_BASE_URL", help="The server.")] = None,
     api_key: Annotated[
@@ -55,6 +56,7 @@ def ask(
             "model": model or _first_model(profile),
             "messages": [{"role": "user", "content": question}],
             "max_tokens": max_tokens,
+            "temperature": temperature,
             "stream": True,
         },
         ensure_ascii=False,

@@ -16,6 +16,7 @@ class Fleet:
 
     def __init__(self, engines: Iterable[Engine]) -> None:
         self._engines = tuple(engines)
+        self._tried = False
 
     def __iter__(self) -> Iterator[Engine]:
         return iter(self._engines)
@@ -31,12 +32,13 @@ class Fleet:
 
     @property
     def ready(self) -> bool:
-        """Whether every engine takes traffic."""
-        return all(engine.ready for engine in self._engines)
+        """Whether each engine has had its first start, well or badly, and one of them takes traffic."""
+        return self._tried and any(engine.ready for engine in self._engines)
 
     async def start(self) -> dict[str, str]:
         """Start every engine; returns what went wrong, by engine. An empty answer means all are ready."""
         outcomes = await asyncio.gather(*(self._start(engine) for engine in self._engines))
+        self._tried = True
         return {name: problem for name, problem in outcomes if problem}
 
     async def stop(self, drain_s: float) -> None:

@@ -35,6 +35,7 @@ _SAMPLING = (
     "min_tokens",
     "top_logprobs",
 )
+_LONGEST_NUMBER = 32
 Outcome = Literal["answered", "refused", "failed", "cancelled"]
 
 
@@ -142,7 +143,7 @@ class Call:
             "sampling": self._sampling(),
             "policy": {"version": "none", "decision": "allow"},
             "usage": {"input": result.input, "output": result.output, "total": result.input + result.output},
-            "finish": list(result.finish),
+            "finish": [reason[:64] for reason in result.finish[:64]],
             "status": status,
             "started": self.started,
             "ended": ms,
@@ -174,5 +175,5 @@ class Call:
         for name in _SAMPLING:
             value = self.document.get(name)
             if type(value) is int or type(value) is float:
-                sampling[name] = str(value)
+                sampling[name] = str(value)[:_LONGEST_NUMBER]
         return sampling
