@@ -4,6 +4,7 @@ from regalia.ledger.entry import Entry, Part, Phase
 from regalia.ledger.errors import (
     CallOpen,
     KeyUnusable,
+    LedgerFailed,
     LedgerInvariantError,
     LedgerLocked,
     LogDamaged,
@@ -19,6 +20,7 @@ __all__ = [
     "KeyFiles",
     "KeyUnusable",
     "Ledger",
+    "LedgerFailed",
     "LedgerInvariantError",
     "LedgerLocked",
     "LogDamaged",

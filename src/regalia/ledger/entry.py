@@ -7,7 +7,7 @@ import msgspec
 Phase = Literal["event", "admitted", "outcome"]
 
 
-class Part(msgspec.Struct, frozen=True, gc=False):
+class Part(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """The content behind one commitment of a record, and the salt it was committed with."""
 
     name: str
@@ -15,7 +15,7 @@ class Part(msgspec.Struct, frozen=True, gc=False):
     data: bytes
 
 
-class Entry(msgspec.Struct, frozen=True, gc=False):
+class Entry(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """One record to append. `call` and `project` are needed unless the phase is "event".
 
     `record` is canonical JSON of at most 65,535 bytes and becomes the log entry as it is; `project`

@@ -29,3 +29,7 @@ class ReceiptNotFound(RegaliaError):
 
 class CallOpen(RegaliaError):
     """The call has no outcome yet, so there is nothing to prove."""
+
+
+class LedgerFailed(RegaliaError):
+    """The ledger met an error that none of the others names."""

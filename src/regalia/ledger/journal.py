@@ -6,7 +6,7 @@ commits entries, calls and contents together. So any number of processes can app
 election: the row is the fence. The statements run on the driver, compiled by it once, with plain tuples.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,8 @@ TRIM_ROWS = 4096
 """How many published rows leave the database in one transaction."""
 
 Result = int | LedgerInvariantError
+OpenCall = tuple[str, str, bytes]
+"""A call, its project, and its admission's leaf hash."""
 
 
 class Published(msgspec.Struct, frozen=True):
@@ -50,8 +52,8 @@ class Journal:
         self._process = process
         self._vault = vault
         self._connection: Any = None
-        self._error: type[Exception] = database.engine.dialect.loaded_dbapi.Error
-        self._integrity: type[Exception] = database.engine.dialect.loaded_dbapi.IntegrityError
+        self._error: type[Exception] = database.driver_error
+        self._integrity: type[Exception] = database.driver_integrity_error
         self._sql = statements_for(database)
         self._trimmed = 0
         self.size = 0  # the log's, as of the last transaction
@@ -64,33 +66,32 @@ class Journal:
         In the same transaction, notes what is `published` and lets some rows below `trim_below` go.
         Raises JournalError when the commit fails; the next call begins afresh.
         """
-        try:
+        with self._closed_on_failure():
             try:
                 return list(self._append_all(entries, published, trim_below))
             except (_Violation, self._integrity):
                 return self._append_holdable(entries)
-        except (self._error, OSError, LogDamaged) as error:
-            self.close()
-            raise JournalError(_reason(error)) from error
-        except BaseException:
-            self.close()
-            raise
 
-    def abort_open_calls(self, reason: str, time: int, calls: Iterable[str] | None = None) -> int:
-        """Give the calls (all, by default) that have no outcome the outcome `call.aborted`; how many."""
-        try:
-            with self._transaction() as (cursor, first):
-                entries = [
-                    aborted(call, project, admitted_hash, reason, time)
-                    for call, project, admitted_hash in self._open_calls(cursor, calls)
-                ]
-                self._insert(cursor, rows(entries, first, self._process, self._vault))
-                cursor.execute(self._sql.advance, (first + len(entries),))
-        except (self._error, OSError, LogDamaged) as error:
-            self.close()
-            raise JournalError(_reason(error)) from error
-        self.size = first + len(entries)
-        return len(entries)
+    def abort(self, calls: Iterable[str], reason: str, time: int) -> None:
+        """Give those of the calls that have no outcome the outcome `call.aborted`."""
+
+        def open_ones(cursor: Any) -> list[OpenCall]:
+            found: list[OpenCall] = []
+            for call in calls:
+                cursor.execute(self._sql.open_call, (call,))
+                found += cursor.fetchall()
+            return found
+
+        self._abort(open_ones, reason, time)
+
+    def abort_left_open(self, reason: str, time: int) -> None:
+        """Abort all calls that other processes have left open."""
+
+        def left_open(cursor: Any) -> list[OpenCall]:
+            cursor.execute(self._sql.left_open, (self._process,))
+            return list(cursor.fetchall())
+
+        self._abort(left_open, reason, time)
 
     def trimmed(self) -> int:
         """All rows below this index have left the database."""
@@ -128,6 +129,26 @@ class Journal:
         self.size = first + len(holdable)
         indices = iter(range(first, self.size))
         return [next(indices) if verdict is None else verdict for verdict in verdicts]
+
+    def _abort(self, find: Callable[[Any], list[OpenCall]], reason: str, time: int) -> None:
+        with self._closed_on_failure():
+            with self._transaction() as (cursor, first):
+                entries = [aborted(*call, reason, time) for call in find(cursor)]
+                self._insert(cursor, rows(entries, first, self._process, self._vault))
+                cursor.execute(self._sql.advance, (first + len(entries),))
+            self.size = first + len(entries)
+
+    @contextmanager
+    def _closed_on_failure(self) -> Iterator[None]:
+        """Whatever fails, the next transaction starts on a new connection."""
+        try:
+            yield
+        except (self._error, OSError, LogDamaged) as error:
+            self.close()
+            raise JournalError(_reason(error)) from error
+        except BaseException:
+            self.close()
+            raise
 
     @contextmanager
     def _transaction(self) -> Iterator[tuple[Any, int]]:
@@ -177,16 +198,6 @@ class Journal:
                 raise _Violation
         if batch.contents:
             cursor.executemany(sql.insert_content, batch.contents)
-
-    def _open_calls(self, cursor: Any, calls: Iterable[str] | None) -> list[tuple[str, str, bytes]]:
-        if calls is None:
-            cursor.execute(self._sql.open_calls)
-            return list(cursor.fetchall())
-        found = []
-        for call in calls:
-            cursor.execute(self._sql.open_call, (call,))
-            found += cursor.fetchall()
-        return found
 
     def _known_calls(self, cursor: Any, entries: Sequence[Entry]) -> dict[str, bool]:
         known = {}

@@ -1,137 +1,86 @@
-"""The ledger: append records durably, publish them as a transparency log, give receipts.
+"""The ledger as a gateway uses it: append records durably, give receipts, know whether that works.
 
-`append` returns when the record is committed to the database (one fsync, shared by all records that wait
-meanwhile). A publisher turns what is committed into the C2SP log in D/log. Receipts prove against the
-newest published checkpoint. If a record can't be made durable the append fails, and while the log can't be
-published no call is admitted: nothing is answered off the record.
+`append` returns when the record is committed to the database (one fsync, shared by all records that come
+meanwhile). About once a second what is committed is published as a C2SP log in D/log; receipts prove
+against the newest published checkpoint. All of that happens in a process of its own (`process`), which this
+module starts, watches and replaces. If a record can't be made durable the append fails, and while the log
+can't be published no call is admitted: nothing is answered off the record.
 """
 
 import asyncio
-import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+import secrets
+import socket
+import subprocess
+import sys
 from contextlib import suppress
 from pathlib import Path
 
-import msgspec
-
-from regalia import __version__
-from regalia.clock import now_ms
-from regalia.errors import AuditUnavailable
+from regalia.errors import AuditUnavailable, RegaliaError
 from regalia.ledger.batch import check
 from regalia.ledger.entry import Entry
-from regalia.ledger.folder import LogFolder
-from regalia.ledger.journal import Journal, Published
-from regalia.ledger.keys import FileSigner, KeyFiles, Signer
-from regalia.ledger.lock import FileLock
-from regalia.ledger.opening import load
-from regalia.ledger.publisher import Publisher
-from regalia.ledger.receipts import Receipts
-from regalia.ledger.vault import PlainVault
-from regalia.ledger.writer import Writer
-from regalia.storage import Database, check_schema
-from regalia_verify.tiles import TILE_WIDTH
+from regalia.ledger.keys import KeyFiles
+from regalia.ledger.link import Link
+from regalia.ledger.wire import State, Where
+from regalia.storage import Database
 
-STALL_S = 10.0
-"""A commit that takes longer counts as a failure of the database."""
+STALLED_S = 10
+"""Without a single commit for so long, no call is admitted."""
+HUNG_S = 30
+"""Without a single commit for so long, the ledger process is replaced."""
+WATCH_S = 1.0
+CLOSE_S = 30.0
 
 
 class Ledger:
-    """One process's hold on the log. Made by `Ledger.open`; use from event loops."""
+    """A gateway's hold on the log. Made by `Ledger.open`; for use on the event loop that opened it."""
 
-    def __init__(
-        self, lock: FileLock, journal: Journal, publisher: Publisher, writer: Writer, receipts: Receipts
-    ) -> None:
-        self._lock = lock
-        self._journal = journal
-        self._publisher = publisher
-        self._writer = writer
-        self._receipts = receipts
-        self._readers = ThreadPoolExecutor(2, "regalia-receipts")
+    def __init__(self, where: Where) -> None:
+        self._where = where
+        self._link: Link | None = None
+        self._child: subprocess.Popen[bytes] | None = None
+        self._state = State(0, 0, None, None)
+        self._down: str | None = "the ledger process is not running"
+        self._stalled: str | None = None
+        self._unrecorded: set[str] = set()  # calls whose outcome has failed; to be aborted
+        self._closing = False
+        self._watch: asyncio.Task[None] | None = None
 
     @classmethod
     async def open(
-        cls,
-        data_dir: Path,
-        database: Database,
-        *,
-        process: str,
-        origin: str,
-        keys: KeyFiles,
-        clock: Callable[[], int] = now_ms,
+        cls, data_dir: Path, database: Database, *, process: str, origin: str, keys: KeyFiles
     ) -> "Ledger":
         """Take the data directory, check that the log continues what was published, and begin.
 
-        An empty log gets `log.opened`; calls that ended with their process get `call.aborted`. Raises
-        LedgerLocked, SchemaUnknown, KeyUnusable, LogWouldFork or LogDamaged, having changed nothing.
+        An empty log gets `log.opened`; calls that ended with their process get `call.aborted`. `process`
+        names this process in the database. Raises LedgerLocked, SchemaUnknown, KeyUnusable, LogWouldFork
+        or LogDamaged, having changed nothing.
         """
-        ledger = await asyncio.to_thread(cls._open, data_dir, database, process, origin, keys, clock)
-        ledger._writer.start()
-        ledger._publisher.start()
-        with suppress(AuditUnavailable):  # `unavailable` says why; it is tried again each second
-            await ledger.publish()
+        url = database.engine.url.render_as_string(hide_password=False)
+        who = f"{process}-{secrets.token_hex(4)}"  # a later process of that name is another one
+        ledger = cls(Where(data_dir, url, who, origin, keys))
+        await ledger._start()
+        ledger._watch = asyncio.create_task(ledger._keep_running())
         return ledger
 
-    @classmethod
-    def _open(
-        cls,
-        data_dir: Path,
-        database: Database,
-        process: str,
-        origin: str,
-        keys: KeyFiles,
-        clock: Callable[[], int],
-    ) -> "Ledger":
-        lock = FileLock(data_dir / "run" / "lock")
-        try:
-            check_schema(database)
-            signer = FileSigner(keys, origin)
-            folder = LogFolder(data_dir / "log")
-            start = load(database, folder, origin, signer.keys)
-            if start.published.size == 0:
-                folder.root.mkdir(parents=True, exist_ok=True)
-            vault = PlainVault()
-            journal = Journal(database, process, vault)
-            if start.size == 0:
-                journal.append([_log_opened(origin, signer, clock())])
-            journal.abort_open_calls("process_ended", clock())
-            writer = Writer(journal, clock)
-
-            def on_published(published: Published) -> None:
-                writer.note_published(published, published.size - published.size % TILE_WIDTH)
-
-            publisher = Publisher(
-                database,
-                folder,
-                signer,
-                start.edge,
-                start.published,
-                origin=origin,
-                clock=clock,
-                on_published=on_published,
-                on_tick=lambda: writer.probe() if writer.failure else None,
-            )
-            return cls(lock, journal, publisher, writer, Receipts(database, folder, vault))
-        except BaseException:
-            lock.release()
-            raise
-
     def append(self, entry: Entry) -> "asyncio.Future[int]":
-        """Append a record; the future gives its index once it is durable, and it stands even if the
-        future is cancelled.
+        """Append a record; the future gives its index once it is durable.
 
-        Raises (or gives) AuditUnavailable when it can't be made durable, LedgerInvariantError when a
-        second admission or outcome, or an outcome without its admission, is tried. A call whose outcome
-        was refused with AuditUnavailable is closed by the ledger itself, as `call.aborted`.
+        The entry is on its way when this returns: it may be recorded even if the future is cancelled.
+        Raises, or gives, AuditUnavailable when it can't be made durable, and LedgerInvariantError for a
+        second admission or outcome of a call and for an outcome without admission. A call whose outcome
+        has failed with AuditUnavailable is closed by the ledger itself, as `call.aborted`: don't retry.
         """
         if entry.phase == "admitted":
-            reason = self._refusal()
-            if reason is not None:
-                raise AuditUnavailable(reason)
+            refusal = self._refusal()
+            if refusal is not None:
+                raise AuditUnavailable(refusal)
         check(entry)
-        future = asyncio.get_running_loop().create_future()
-        self._writer.submit(entry, future)
-        return future
+        try:
+            return self._running().append(entry)
+        except AuditUnavailable:
+            if entry.phase == "outcome":
+                self._unrecorded.add(entry.call)
+            raise
 
     async def receipt(self, call: str, project: str | None) -> str:
         """The receipt of a call's outcome (tlog-proof text); publishes first if that is needed.
@@ -139,63 +88,121 @@ class Ledger:
         `project` is whose call it must be, None for anyone's. Raises ReceiptNotFound, CallOpen,
         AuditUnavailable when the outcome can't be published, LogDamaged when it can't be proved.
         """
-        loop = asyncio.get_running_loop()
-        found = await loop.run_in_executor(self._readers, self._receipts.find, call, project)
-        published = self._publisher.published
-        if published.size <= found.outcome:
-            published = await self._published_beyond(found.outcome)
-        return await loop.run_in_executor(self._readers, self._receipts.build, found, published)
+        return await self._running().receipt(call, project)
 
     async def publish(self) -> None:
         """Publish all that is committed now. Raises AuditUnavailable if that fails."""
-        await self._published_beyond(self._journal.size - 1)
+        await self._running().publish(self.size)
 
     @property
     def size(self) -> int:
-        """The number of entries committed."""
-        return self._journal.size
+        """The number of entries committed, as far as is known here."""
+        return max(self._state.size, self._link.size if self._link else 0)
 
     @property
     def published_size(self) -> int:
-        """The number of entries in the published checkpoint."""
-        return self._publisher.published.size
+        """The number of entries in the published checkpoint, as far as is known here."""
+        return self._state.published_size
 
     @property
     def unavailable(self) -> str | None:
         """Why no call can be recorded now, None if calls can."""
-        return self._refusal() or self._writer.failure
+        return self._refusal() or self._state.commit_failure
 
     async def close(self) -> None:
         """Commit and publish what is there, then let go of the data directory."""
-        await asyncio.to_thread(self._close)
+        self._closing = True
+        self._down = "the ledger is closed"
+        if self._watch is not None:
+            self._watch.cancel()
+        if self._link is not None:
+            self._link.close()
+        await self._reap(CLOSE_S)
 
-    def _close(self) -> None:
-        self._writer.drain()
-        self._publisher.close()
-        self._writer.close()
-        self._readers.shutdown()
-        self._lock.release()
+    async def _start(self) -> None:
+        """Start a ledger process and have it open the log."""
+        await self._reap(0)
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._child = await asyncio.to_thread(_spawn, theirs)
+        link = Link(self._note_state, self._unrecorded.add, self._note_end)
+        await asyncio.get_running_loop().create_unix_connection(lambda: link, sock=ours)
+        try:
+            self._state = await link.open(self._where)
+        except BaseException:
+            link.close()
+            await self._reap(CLOSE_S)
+            raise
+        self._link = link
+        self._down = None
+
+    async def _keep_running(self) -> None:
+        """Once a second: replace a process that ended or hangs, close calls that have no outcome."""
+        answered, still_s = 0, 0.0
+        while True:
+            await asyncio.sleep(WATCH_S)
+            link = self._link
+            if link is None:
+                await self._restart()
+                answered, still_s = 0, 0.0
+                continue
+            still_s = still_s + WATCH_S if link.waiting and link.answered == answered else 0.0
+            answered = link.answered
+            self._stalled = (
+                f"the database has not answered for {still_s:.0f} s" if still_s >= STALLED_S else None
+            )
+            if still_s >= HUNG_S and self._child is not None:
+                self._child.kill()
+            elif self._unrecorded and self._state.commit_failure is None:
+                await self._abort_unrecorded(link)
+
+    async def _restart(self) -> None:
+        try:
+            await self._start()
+        except (RegaliaError, OSError) as error:
+            self._down = f"the ledger process can't start: {error}"
+
+    async def _abort_unrecorded(self, link: Link) -> None:
+        calls = frozenset(self._unrecorded)
+        with suppress(AuditUnavailable):  # then the next round tries again
+            await link.abort(calls)
+            self._unrecorded -= calls
+
+    async def _reap(self, patience_s: float) -> None:
+        """Wait for the child that was told to end, kill it when patience runs out."""
+        child, self._child = self._child, None
+        if child is None:
+            return
+        try:
+            await asyncio.to_thread(child.wait, patience_s)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            await asyncio.to_thread(child.wait)
+
+    def _note_state(self, state: State) -> None:
+        self._state = state
+
+    def _note_end(self, link: Link) -> None:
+        if link is self._link:
+            self._link = None
+            self._down = "the ledger is closed" if self._closing else "the ledger process has ended"
+
+    def _running(self) -> Link:
+        if self._link is None:
+            raise AuditUnavailable(self._down or "the ledger process is not running")
+        return self._link
 
     def _refusal(self) -> str | None:
         """Why a call can't be admitted. A failed commit is no reason: the next one may succeed."""
-        since = self._writer.busy_since
-        if since is not None and time.monotonic() - since > STALL_S:
-            return f"the database has not answered for {time.monotonic() - since:.0f} s"
-        return self._publisher.failure
-
-    async def _published_beyond(self, index: int) -> Published:
-        future: asyncio.Future[Published] = asyncio.get_running_loop().create_future()
-        self._publisher.wait_for(index + 1, future)
-        return await future
+        return self._down or self._stalled or self._state.publish_failure
 
 
-def _log_opened(origin: str, signer: Signer, time: int) -> Entry:
-    record = {
-        "v": 1,
-        "kind": "log.opened",
-        "time": time,
-        "origin": origin,
-        "software": f"regalia/{__version__}",
-        "keys": [key.encode() for key in signer.keys],
-    }
-    return Entry(msgspec.json.encode(record, order="sorted"))
+def _spawn(connection: socket.socket) -> subprocess.Popen[bytes]:
+    descriptor = connection.fileno()
+    return subprocess.Popen(
+        [sys.executable, "-m", "regalia.ledger.process", str(descriptor)],
+        pass_fds=[descriptor],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,  # a Ctrl-C is for the gateway, which drains first
+    )

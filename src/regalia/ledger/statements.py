@@ -21,7 +21,7 @@ class Statements(msgspec.Struct, frozen=True):
     advance: str
     call: str
     open_call: str
-    open_calls: str
+    left_open: str
     leaves: str
 
 
@@ -45,7 +45,7 @@ _SQLITE = Statements(
     advance="UPDATE log_state SET size = ? WHERE id = 1",
     call="SELECT outcome FROM calls WHERE call = ?",
     open_call="SELECT call, project, admitted_hash FROM calls WHERE call = ? AND outcome IS NULL",
-    open_calls="SELECT call, project, admitted_hash FROM calls WHERE outcome IS NULL",
+    left_open=("SELECT call, project, admitted_hash FROM calls WHERE outcome IS NULL AND process <> ?"),
     leaves="SELECT leaf FROM entries WHERE idx >= ? AND idx < ? ORDER BY idx",
 )
 

@@ -26,6 +26,9 @@ class Database:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self._writing = engine.execution_options(regalia_write=True)
+        driver = engine.dialect.loaded_dbapi
+        self.driver_error: type[Exception] = driver.Error
+        self.driver_integrity_error: type[Exception] = driver.IntegrityError
 
     @property
     def is_sqlite(self) -> bool:

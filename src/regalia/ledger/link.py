@@ -1,0 +1,198 @@
+"""A gateway's end of the socket pair to its ledger process: one event loop, no threads.
+
+Entries that are appended in one turn of the event loop travel in one frame. Answers resolve the oldest
+waiting entries, in order. When the other end is gone, all that wait hear of it.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import TypeVar, cast
+
+from regalia.errors import AuditUnavailable, RegaliaError
+from regalia.ledger.entry import Entry
+from regalia.ledger.wire import (
+    Abort,
+    Answer,
+    Append,
+    Appended,
+    Mixed,
+    Problem,
+    Prove,
+    Publish,
+    Refused,
+    Reply,
+    State,
+    Unframer,
+    Where,
+    decode_reply,
+    frame,
+)
+
+MAX_WAITING = 10_000
+MAX_UNSENT_BYTES = 256 << 20
+MAX_FRAME_ENTRIES = 256
+
+T = TypeVar("T")
+Appending = tuple[Entry, "asyncio.Future[int]"]
+
+
+class Link(asyncio.Protocol):
+    """The conversation with one ledger process, from its start to its end."""
+
+    def __init__(
+        self,
+        on_state: Callable[[State], None],
+        on_unrecorded: Callable[[str], None],
+        on_end: Callable[["Link"], None],
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._on_state = on_state
+        self._on_unrecorded = on_unrecorded
+        self._on_end = on_end
+        self._transport: asyncio.Transport | None = None
+        self._unframer = Unframer()
+        self._unsent: list[Entry] = []
+        self._congested = False
+        self._waiting: deque[Appending] = deque()
+        self._questions: dict[int, asyncio.Future[str]] = {}
+        self._asked = 0
+        self._opened: asyncio.Future[State] = self._loop.create_future()
+        self.size = 0  # of the log, as far as answers have told
+        self.answered = 0  # entries, so that a standstill can be noticed
+
+    @property
+    def waiting(self) -> int:
+        """How many entries have no answer yet."""
+        return len(self._waiting)
+
+    async def open(self, where: Where) -> State:
+        """Have the process open the log. Raises what `Log.open` raises, LedgerFailed if it dies."""
+        self._send(frame(where))
+        return await self._opened
+
+    def append(self, entry: Entry) -> "asyncio.Future[int]":
+        """Send an entry on its way. Raises AuditUnavailable if too much waits already."""
+        if self._transport is None:
+            raise AuditUnavailable("the ledger process is not running")
+        if len(self._waiting) >= MAX_WAITING or self._congested:
+            raise AuditUnavailable("too many records are waiting for the database")
+        future = self._loop.create_future()
+        self._waiting.append((entry, future))
+        if not self._unsent:
+            self._loop.call_soon(self._flush)
+        self._unsent.append(entry)
+        return future
+
+    async def receipt(self, call: str, project: str | None) -> str:
+        """Ask for a receipt."""
+        return await self._ask(lambda number: Prove(number, call, project))
+
+    async def publish(self, size: int) -> None:
+        """Ask for a checkpoint over at least `size` entries."""
+        self._flush()
+        await self._ask(lambda number: Publish(number, size))
+
+    async def abort(self, calls: Iterable[str]) -> None:
+        """Ask to close calls whose outcome was not recorded."""
+        self._flush()
+        listed = list(calls)
+        await self._ask(lambda number: Abort(number, listed))
+
+    def close(self) -> None:
+        """Say that nothing more will come; the process then ends by itself."""
+        self._flush()
+        if self._transport is not None:
+            self._transport.write_eof()
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The socket pair is ours."""
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(high=MAX_UNSENT_BYTES)
+
+    def pause_writing(self) -> None:
+        """More bytes wait than we are willing to hold."""
+        self._congested = True
+
+    def resume_writing(self) -> None:
+        """They have gone."""
+        self._congested = False
+
+    def data_received(self, data: bytes) -> None:
+        """Answers have come."""
+        for body in self._unframer.feed(data):
+            self._receive(decode_reply(body))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The process has ended, one way or the other."""
+        self._transport = None
+        self._unsent.clear()
+        error = AuditUnavailable("the ledger process has ended")
+        while self._waiting:
+            self._resolve(error)
+        for question in self._questions.values():
+            _settle(question, error)
+        self._questions.clear()
+        _settle(self._opened, error)
+        self._on_end(self)
+
+    def _receive(self, reply: Reply) -> None:
+        match reply:
+            case Appended():
+                for index in range(reply.first, reply.first + reply.count):
+                    self._resolve(index)
+            case Mixed():
+                for result in reply.results:
+                    self._resolve(result.error() if isinstance(result, Problem) else result)
+            case Answer():
+                answer = reply.text if reply.problem is None else reply.problem.error()
+                _settle(self._questions.pop(reply.id), answer)
+            case State():
+                if not self._opened.done():
+                    self._opened.set_result(reply)
+                self._on_state(reply)
+            case Refused():
+                _settle(self._opened, reply.problem.error())
+
+    def _resolve(self, result: int | RegaliaError) -> None:
+        """Answer the entry that has waited longest."""
+        entry, future = self._waiting.popleft()
+        if isinstance(result, int):
+            self.size = result + 1
+        self.answered += 1
+        if isinstance(result, AuditUnavailable) and entry.phase == "outcome":
+            self._on_unrecorded(entry.call)
+        _settle(future, result)
+
+    async def _ask(self, question: Callable[[int], Prove | Publish | Abort]) -> str:
+        if self._transport is None:
+            raise AuditUnavailable("the ledger process is not running")
+        self._asked += 1
+        future: asyncio.Future[str] = self._loop.create_future()
+        self._questions[self._asked] = future
+        self._send(frame(question(self._asked)))
+        return await future
+
+    def _flush(self) -> None:
+        entries, self._unsent = self._unsent, []
+        if self._transport is None:
+            return
+        for start in range(0, len(entries), MAX_FRAME_ENTRIES):
+            self._send(frame(Append(entries[start : start + MAX_FRAME_ENTRIES])))
+
+    def _send(self, data: bytes) -> None:
+        if self._transport is not None:
+            self._transport.write(data)
+
+
+def _settle(future: asyncio.Future[T], result: T | RegaliaError) -> None:
+    """Resolve a future, unless whoever waited has gone."""
+    if future.done():
+        return
+    if isinstance(result, RegaliaError):
+        future.set_exception(result)
+        future.exception()  # it counts as seen: nobody may wait for it any more
+    else:
+        future.set_result(result)

@@ -1,0 +1,171 @@
+"""The log, as the process that holds it sees it: append, publish, prove. Blocking.
+
+One thread appends, one publishes, any may prove. No error is swallowed: while commits or publication fail,
+`commit_failure` or `publish_failure` says why.
+"""
+
+from collections.abc import Callable, Sequence
+from threading import Lock
+from typing import Self
+
+import msgspec
+
+from regalia import __version__
+from regalia.clock import now_ms
+from regalia.errors import AuditUnavailable, RegaliaError
+from regalia.ledger.entry import Entry
+from regalia.ledger.folder import LogFolder
+from regalia.ledger.journal import Journal, JournalError, Published, Result
+from regalia.ledger.keys import FileSigner, Signer
+from regalia.ledger.lock import FileLock
+from regalia.ledger.opening import load
+from regalia.ledger.publication import Publication
+from regalia.ledger.receipts import Receipts
+from regalia.ledger.vault import PlainVault
+from regalia.ledger.wire import Where
+from regalia.storage import check_schema, open_database
+from regalia_verify.tiles import TILE_WIDTH
+
+
+class Log:
+    """The one holder of a data directory's log. Made by `Log.open`."""
+
+    def __init__(
+        self,
+        lock: FileLock,
+        journal: Journal,
+        publication: Publication,
+        receipts: Receipts,
+        clock: Callable[[], int],
+    ) -> None:
+        self._lock = lock
+        self._journal = journal
+        self._journal_turn = Lock()  # held by the appending or the publishing thread for one transaction
+        self._publication = publication
+        self._receipts = receipts
+        self._clock = clock
+        self.commit_failure: str | None = None
+        self.publish_failure: str | None = None
+
+    @classmethod
+    def open(cls, where: Where, *, signer: Signer | None = None, clock: Callable[[], int] = now_ms) -> Self:
+        """Take the data directory, check that the log continues what was published, and go on.
+
+        An empty log gets `log.opened`; calls that other processes left open get `call.aborted`. Raises
+        LedgerLocked, SchemaUnknown, KeyUnusable, LogWouldFork or LogDamaged, having changed nothing.
+        """
+        lock = FileLock(where.data_dir / "run" / "lock")
+        try:
+            return cls._open(lock, where, signer or FileSigner(where.keys, where.origin), clock)
+        except BaseException:
+            lock.release()
+            raise
+
+    @classmethod
+    def _open(cls, lock: FileLock, where: Where, signer: Signer, clock: Callable[[], int]) -> Self:
+        database = open_database(where.database_url)
+        check_schema(database)
+        folder = LogFolder(where.data_dir / "log")
+        start = load(database, folder, where.origin, signer.keys)
+        if start.published.size == 0:
+            folder.root.mkdir(parents=True, exist_ok=True)
+        vault = PlainVault()
+        journal = Journal(database, where.process, vault)
+        if start.size == 0:
+            journal.append([_log_opened(where.origin, signer, clock())])
+        journal.abort_left_open("process_ended", clock())
+        publication = Publication(
+            database, folder, signer, start.edge, start.published, origin=where.origin, clock=clock
+        )
+        return cls(lock, journal, publication, Receipts(database, folder, vault), clock)
+
+    @property
+    def size(self) -> int:
+        """The number of entries committed."""
+        return self._journal.size
+
+    @property
+    def published(self) -> Published:
+        """The newest checkpoint that is durable in the folder."""
+        return self._publication.published
+
+    def append(self, entries: Sequence[Entry]) -> list[Result | AuditUnavailable]:
+        """Commit entries in one transaction: each one's index, or why it has none."""
+        try:
+            with self._journal_turn:
+                results = self._journal.append(entries)
+        except Exception as error:  # whatever it was, those who wait must hear of it
+            self.commit_failure = _reason(error)
+            return [AuditUnavailable(self.commit_failure) for _ in entries]
+        self.commit_failure = None
+        return list(results)
+
+    def abort(self, calls: Sequence[str], reason: str) -> None:
+        """Give those of the calls that are open the outcome `call.aborted`. Raises AuditUnavailable."""
+        try:
+            with self._journal_turn:
+                self._journal.abort(calls, reason, self._clock())
+        except Exception as error:
+            self.commit_failure = _reason(error)
+            raise AuditUnavailable(self.commit_failure) from error
+
+    def publish(self) -> None:
+        """Publish what is committed. A failure is kept in `publish_failure` until it succeeds."""
+        try:
+            if self._publication.publish(again=self.publish_failure is not None):
+                self._note_publication()
+            elif self.commit_failure is not None:
+                self._probe()
+            self.publish_failure = None
+        except Exception as error:  # a defect of ours must stop answers as well as a full disk
+            self.publish_failure = f"the log can't be published: {_reason(error)}"
+
+    def receipt(self, call: str, project: str | None, publish: Callable[[int], Published]) -> str:
+        """The receipt of a call's outcome; `publish(size)` is asked for a checkpoint that covers it.
+
+        Raises ReceiptNotFound, CallOpen, LogDamaged, and what `publish` raises.
+        """
+        found = self._receipts.find(call, project)
+        published = self.published
+        if published.size <= found.outcome:
+            published = publish(found.outcome + 1)
+        return self._receipts.build(found, published)
+
+    def close(self) -> None:
+        """Let go of the database and the data directory. Publishes nothing."""
+        self._journal.close()
+        self._publication.close()
+        self._lock.release()
+
+    def _note_publication(self) -> None:
+        """Note the checkpoint in the database, and let rows go that are in full, durable bundles."""
+        published = self.published
+        below = published.size - published.size % TILE_WIDTH
+        with self._journal_turn:
+            self._journal.append((), published, below)
+        while self._journal.trimmed() < below:
+            with self._journal_turn:
+                self._journal.append((), None, below)
+
+    def _probe(self) -> None:
+        """Learn whether commits work again."""
+        with self._journal_turn:
+            self._journal.append(())
+        self.commit_failure = None
+
+
+def _reason(error: Exception) -> str:
+    ours = isinstance(error, JournalError | RegaliaError | OSError)
+    return str(error) if ours else f"{type(error).__name__}: {error}"
+
+
+def _log_opened(origin: str, signer: Signer, time: int) -> Entry:
+    record = {
+        "v": 1,
+        "kind": "log.opened",
+        "time": time,
+        "origin": origin,
+        "software": f"regalia/{__version__}",
+        "keys": [key.encode() for key in signer.keys],
+    }
+    return Entry(msgspec.json.encode(record, order="sorted"))
