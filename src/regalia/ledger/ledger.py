@@ -41,7 +41,7 @@ class Ledger:
         self._state = State(0, 0, None, None)
         self._down: str | None = "the ledger process is not running"
         self._stalled: str | None = None
-        self._unrecorded: set[str] = set()  # calls whose outcome has failed; to be aborted
+        self._abandoned: set[str] = set()  # calls that nobody will end; to be aborted
         self._closing = False
         self._watch: asyncio.Task[None] | None = None
 
@@ -67,8 +67,9 @@ class Ledger:
 
         The entry is on its way when this returns: it may be recorded even if the future is cancelled.
         Raises, or gives, AuditUnavailable when it can't be made durable, and LedgerInvariantError for a
-        second admission or outcome of a call and for an outcome without admission. A call whose outcome
-        has failed with AuditUnavailable is closed by the ledger itself, as `call.aborted`: don't retry.
+        second admission or outcome of a call and for an outcome without admission. The ledger itself
+        closes a call, as `call.aborted`, whose outcome has failed with AuditUnavailable (don't retry it),
+        and one whose admission was cancelled while it waited.
         """
         if entry.phase == "admitted":
             refusal = self._refusal()
@@ -79,7 +80,7 @@ class Ledger:
             return self._running().append(entry)
         except AuditUnavailable:
             if entry.phase == "outcome":
-                self._unrecorded.add(entry.call)
+                self._abandoned.add(entry.call)
             raise
 
     async def receipt(self, call: str, project: str | None) -> str:
@@ -125,7 +126,7 @@ class Ledger:
         ours, theirs = socket.socketpair()
         with theirs:
             self._child = await asyncio.to_thread(_spawn, theirs)
-        link = Link(self._note_state, self._unrecorded.add, self._note_end)
+        link = Link(self._note_state, self._abandoned.add, self._note_end)
         await asyncio.get_running_loop().create_unix_connection(lambda: link, sock=ours)
         try:
             self._state = await link.open(self._where)
@@ -153,8 +154,8 @@ class Ledger:
             )
             if still_s >= HUNG_S and self._child is not None:
                 self._child.kill()
-            elif self._unrecorded and self._state.commit_failure is None:
-                await self._abort_unrecorded(link)
+            elif self._abandoned and self._state.commit_failure is None:
+                await self._abort_abandoned(link)
 
     async def _restart(self) -> None:
         try:
@@ -162,11 +163,11 @@ class Ledger:
         except (RegaliaError, OSError) as error:
             self._down = f"the ledger process can't start: {error}"
 
-    async def _abort_unrecorded(self, link: Link) -> None:
-        calls = frozenset(self._unrecorded)
+    async def _abort_abandoned(self, link: Link) -> None:
+        calls = frozenset(self._abandoned)
         with suppress(AuditUnavailable):  # then the next round tries again
             await link.abort(calls)
-            self._unrecorded -= calls
+            self._abandoned -= calls
 
     async def _reap(self, patience_s: float) -> None:
         """Wait for the child that was told to end, kill it when patience runs out."""

@@ -43,12 +43,12 @@ class Link(asyncio.Protocol):
     def __init__(
         self,
         on_state: Callable[[State], None],
-        on_unrecorded: Callable[[str], None],
+        on_abandoned: Callable[[str], None],
         on_end: Callable[["Link"], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._on_state = on_state
-        self._on_unrecorded = on_unrecorded
+        self._on_abandoned = on_abandoned
         self._on_end = on_end
         self._transport: asyncio.Transport | None = None
         self._unframer = Unframer()
@@ -162,8 +162,8 @@ class Link(asyncio.Protocol):
         if isinstance(result, int):
             self.size = result + 1
         self.answered += 1
-        if isinstance(result, AuditUnavailable) and entry.phase == "outcome":
-            self._on_unrecorded(entry.call)
+        if _abandons(entry, future, result):
+            self._on_abandoned(entry.call)
         _settle(future, result)
 
     async def _ask(self, question: Callable[[int], Prove | Publish | Abort]) -> str:
@@ -185,6 +185,13 @@ class Link(asyncio.Protocol):
     def _send(self, data: bytes) -> None:
         if self._transport is not None:
             self._transport.write(data)
+
+
+def _abandons(entry: Entry, future: "asyncio.Future[int]", result: int | RegaliaError) -> bool:
+    """Whether this leaves a call that nobody will end: its outcome failed, or its admitter went away."""
+    if entry.phase == "outcome":
+        return isinstance(result, AuditUnavailable)
+    return entry.phase == "admitted" and future.cancelled() and isinstance(result, int)
 
 
 def _settle(future: asyncio.Future[T], result: T | RegaliaError) -> None:

@@ -51,7 +51,7 @@ class Append(msgspec.Struct, frozen=True, array_like=True, tag="append"):
 
 
 class Abort(msgspec.Struct, frozen=True, array_like=True, tag="abort"):
-    """Calls whose outcome could not be recorded; those that are open are to be closed."""
+    """Calls that nobody will end; those that are open are to be closed."""
 
     id: int
     calls: list[str]
