@@ -1,0 +1,105 @@
+"""The file that wrapped keys are in: one place and one copy each, overwritten where it is.
+
+A database moves its rows about and leaves copies in journals, write-ahead logs and freed blocks; here a
+key is written once into a slot of 512 bytes and destroyed by writing zeros over that slot. Which slot
+is whose is the register's knowledge; the file itself holds nothing but wrapped keys.
+
+    slot 0      magic (16) · vault id (16) · generation (8)
+    slot n      key id (8) · length (2) · wrapped key
+
+The generation changes when a key is retired or destroyed. Every process that uses the vault compares it
+before each use of a key it remembers, so a destroyed key is forgotten everywhere at once. Whoever writes
+holds the register's write lock.
+"""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from regalia.vault.errors import VaultError
+
+SLOT_BYTES = 512
+MAX_WRAPPED = SLOT_BYTES - 10
+
+_MAGIC = b"regalia vault 1\n"
+_GENERATION_AT = 32
+
+
+class KeySlots:
+    """The open file. Reads are safe from any thread; see above for writes."""
+
+    def __init__(self, path: Path, vault: bytes) -> None:
+        self._path = path
+        try:
+            self._file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except OSError as error:
+            raise VaultError(f"can't open the vault's keys {path}: {error.strerror}") from error
+        head = os.pread(self._file, SLOT_BYTES, 0)
+        if head[: len(_MAGIC)] != _MAGIC or head[16:32] != vault:
+            os.close(self._file)
+            raise VaultError(
+                f"{path} does not belong to the vault.db beside it: restore both from one backup"
+            )
+
+    @classmethod
+    def create(cls, path: Path, vault: bytes) -> None:
+        """Make the file. `vault` is 16 bytes that tie it to its register."""
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            os.write(descriptor, (_MAGIC + vault).ljust(SLOT_BYTES, b"\0"))
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def generation(self) -> bytes:
+        """Another value than before once some key was retired or destroyed, by whichever process."""
+        return os.pread(self._file, 8, _GENERATION_AT)
+
+    def advance(self) -> None:
+        """Tell every process that some key was retired or destroyed."""
+        following = int.from_bytes(self.generation(), "big") + 1
+        os.pwrite(self._file, following.to_bytes(8, "big"), _GENERATION_AT)
+
+    def read(self, slot: int, key: int) -> bytes | None:
+        """The wrapped key in the slot, None if the slot does not hold the key with this id."""
+        content = os.pread(self._file, SLOT_BYTES, slot * SLOT_BYTES)
+        length = int.from_bytes(content[8:10], "big")
+        if content[:8] != key.to_bytes(8, "big") or not 0 < length <= MAX_WRAPPED:
+            return None
+        return content[10 : 10 + length]
+
+    def write(self, slot: int, key: int, wrapped: bytes) -> None:
+        """Put a wrapped key into a free slot; durable after `sync`."""
+        if slot < 1 or not 0 < len(wrapped) <= MAX_WRAPPED:
+            raise VaultError(f"a wrapped key of {len(wrapped)} bytes does not fit slot {slot}")
+        content = key.to_bytes(8, "big") + len(wrapped).to_bytes(2, "big") + wrapped
+        self._put(slot, content.ljust(SLOT_BYTES, b"\0"))
+
+    def scrub(self, slots: Iterable[int]) -> None:
+        """Overwrite the slots with zeros; durable when it returns."""
+        for slot in slots:
+            self._put(slot, bytes(SLOT_BYTES))
+        self.sync()
+
+    def sync(self) -> None:
+        """Make what was written durable."""
+        os.fdatasync(self._file)
+
+    def copy_to(self, path: Path) -> None:
+        """A durable copy in a new file."""
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            at = 0
+            while chunk := os.pread(self._file, 1 << 20, at):
+                at += os.write(descriptor, chunk)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._file)
+
+    def _put(self, slot: int, content: bytes) -> None:
+        if os.pwrite(self._file, content, slot * SLOT_BYTES) != SLOT_BYTES:
+            raise VaultError(f"slot {slot} of {self._path} could not be written: is the disk full?")
