@@ -254,7 +254,7 @@ def test_time_never_runs_backwards_in_cosignatures(tmp_path: Path) -> None:
     now = [2_000_000]
     witness = Witness.create(tmp_path / "w", "witness.example", clock=lambda: now[0])
     witness.trust(log.policy_text())
-    times = []
+    times: list[int] = []
     for clock in (2_000_000, 1_000_000, 3_000_000):
         now[0] = clock
         size = len(times) + 1

@@ -32,9 +32,13 @@ class Growing(PaperLog):
 
     def fork(self, size: int, count: int) -> "Growing":
         """Another log with the same key: the same first entries, then others."""
-        other = copy.copy(self)
-        other.entries = self.entries[:size]
-        return other.grow(count, "fork ")
+        return self.first(size).grow(count, "fork ")
+
+    def first(self, size: int) -> "Growing":
+        """This log when it had `size` entries."""
+        then = copy.copy(self)
+        then.entries = self.entries[:size]
+        return then
 
     def note(self, size: int | None = None, *signers: Signer) -> SignedNote:
         """The signed checkpoint."""

@@ -45,11 +45,11 @@ def init(
     witness = Witness.create(data_dir, name)
     witness.close()
     if as_json:
-        typer.echo(json.dumps({"name": name, "vkeys": _encoded(witness.keys), "data_dir": str(data_dir)}))
+        told = {"name": name, "vkeys": _encoded(witness.keys), "policy": _policy_lines(witness)}
+        typer.echo(json.dumps(told | {"data_dir": str(data_dir)}))
         return
-    typer.echo(f"A witness is in {data_dir}. Its keys, Ed25519 and ML-DSA-44:")
-    for vkey in _encoded(witness.keys):
-        typer.echo(vkey)
+    typer.echo(f"A witness is in {data_dir}. For trust policies, with its URL after each key if it has one:")
+    typer.echo("\n".join(_policy_lines(witness)))
     typer.echo(f"Next: regalia witness add-log POLICY --data-dir {data_dir}")
 
 
@@ -124,13 +124,14 @@ def status(data_dir: WitnessDir, as_json: Json = False) -> None:
         state: dict[str, Any] = {
             "name": witness.name,
             "vkeys": _encoded(witness.keys),
+            "policy": _policy_lines(witness),
             "logs": logs,
             "evidence": len(witness.evidence.cases()),
         }
     if as_json:
         typer.echo(json.dumps(state))
         return
-    typer.echo("\n".join([f"witness {state['name']}", *state["vkeys"]]))
+    typer.echo("\n".join(state["policy"]))
     for log in logs:
         seen = f"{log['size']} entries, root {log['root']}" if log["root"] else "nothing cosigned yet"
         typer.echo(f"log {log['origin']}: {seen}")
@@ -237,3 +238,10 @@ def _read(path: Path, limit: int) -> bytes:
 
 def _encoded(keys: tuple[VerifierKey, ...]) -> list[str]:
     return [key.encode() for key in keys]
+
+
+def _policy_lines(witness: Witness) -> list[str]:
+    """The witness as a group of a tlog-policy in which both of its keys must sign."""
+    labels = [f"{witness.name}:{kind}" for kind in ("ed25519", "mldsa44")]
+    lines = [f"witness {label} {key.encode()}" for label, key in zip(labels, witness.keys, strict=True)]
+    return [*lines, f"group {witness.name} all {' '.join(labels)}"]
