@@ -10,8 +10,9 @@ from aiohttp import web
 from regalia.engines import EmbeddedSettings, Engine, EngineIdentity, Timeouts, Timing, Watcher
 
 MODEL = "smollm2-135m-instruct"
+SECRETS = {"UPSTREAM_KEY": "sk-secret", "REGALIA_API_KEY": "sk-secret", "HF_TOKEN": "hf-secret"}
 QUICK = EmbeddedSettings(
-    threads=2,
+    threads=1,  # the machine is shared: threads that wait for each other at every layer suffer most
     context=512,
     parallel=4,
     timing=Timing(probe_every=0.5, probe_timeout=20.0, start_timeout=120.0, first_pause=0.1, grace=2.0),

@@ -1,5 +1,6 @@
 """The real llama.cpp engine, started once a module, and the model it serves."""
 
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 import pytest_asyncio
 
 import serving
-from live_engines import MODEL, QUICK
+from live_engines import MODEL, QUICK, SECRETS
 from regalia.engines import LlamaEngine, Places
 from regalia.models import ModelStore
 
@@ -29,9 +30,12 @@ async def llama(
     model_store: ModelStore, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[LlamaEngine]:
     """One llama.cpp engine for a module whose tests do not disturb it."""
+    os.environ.update(SECRETS)
     folder = tmp_path_factory.mktemp("llama")
     places = Places(folder / "run", folder / "logs")
     engine = LlamaEngine(MODEL, lambda: model_store.weights(MODEL), places, QUICK)
     await engine.start()
+    for name in SECRETS:
+        del os.environ[name]
     yield engine
     await engine.stop(1.0)

@@ -12,9 +12,10 @@ from typing import Any, cast
 
 import msgspec
 
+from regalia.engines.childlog import BoundedLog, without_content
 from regalia.engines.errors import EngineBroken, EngineTimeout, EngineUnavailable
 
-_LOG_BYTES = 1024 * 1024
+_LINE = 64 * 1024
 _KEPT = (
     "PATH",
     "LANG",
@@ -43,34 +44,12 @@ class Report(msgspec.Struct, frozen=True):
     error: str = ""
 
 
-class BoundedLog:
-    """A log file that is turned over at a size; one older file is kept beside it."""
-
-    def __init__(self, path: Path, limit: int = _LOG_BYTES) -> None:
-        self._path = path
-        self._limit = limit
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._file = path.open("ab")
-
-    def write(self, data: bytes) -> None:
-        """Append; no file ever holds more than the limit and one write."""
-        if self._file.tell() + len(data) > self._limit:
-            self._file.close()
-            self._path.replace(self._path.with_suffix(".log.1"))
-            self._file = self._path.open("ab")
-        self._file.write(data)
-        self._file.flush()
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-
-
 class Child:
     """A running child. Made by `Child.start`; ended by `end`."""
 
     def __init__(self, process: asyncio.subprocess.Process, log: BoundedLog, hello: Report) -> None:
         self._process = process
+        self._serves = False
         self._logging = asyncio.create_task(self._log(log))
         self.isolation = hello.isolation
         self.build = hello.build
@@ -101,6 +80,7 @@ class Child:
                 child = cls(process, BoundedLog(log), hello)
                 while not (await _report(process)).ready:
                     pass
+                child._serves = True
         except BaseException as error:
             if child is None:
                 process.kill()
@@ -138,12 +118,25 @@ class Child:
         await self._logging
 
     async def _log(self, log: BoundedLog) -> None:
+        """Write down what the child prints; once it serves, without what clients sent."""
         stderr = cast(asyncio.StreamReader, self._process.stderr)
         try:
-            while data := await stderr.read(65536):
-                log.write(data)
+            while line := await _line(stderr):
+                kept = without_content(line) if self._serves else line
+                if kept:
+                    log.write(kept)
         finally:
             log.close()
+
+
+async def _line(stream: asyncio.StreamReader) -> bytes:
+    """A line, or a piece of one that is very long; nothing at the end."""
+    try:
+        return await stream.readuntil(b"\n")
+    except asyncio.IncompleteReadError as error:
+        return error.partial
+    except asyncio.LimitOverrunError as error:
+        return await stream.read(error.consumed or _LINE)
 
 
 async def _report(process: asyncio.subprocess.Process) -> Report:

@@ -9,6 +9,7 @@ Measured on xllamacpp 2026.10.11549:
   of sampled tokens at the end of each choice tells whether any is missing; if so, the ids are not
   reported at all. Streams with tools refuse `logprobs`.
 - `usage` counts one choice only: in a whole reply the first, in a stream each in a chunk of its own.
+- A stream of text completions with several choices begins with an event `null`.
 - Seed 2**32 - 1 (and -1) means a random one.
 """
 
@@ -107,6 +108,8 @@ class LlamaChunks:
         """One chunk for the client. The choices' usage is summed into one chunk before the end."""
         if data == b"[DONE]":
             return self._close()
+        if data == b"null":
+            return None
         chunk = _read(data)
         if "error" in chunk:
             raise reported(data)
