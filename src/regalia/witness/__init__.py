@@ -6,5 +6,6 @@ cosignatures of several witnesses need not trust the log's operator to show ever
     decision, request       the rules and the request format; no I/O
     keys, book, evidence    a witness' state
     witness, server         the witness itself, and on HTTP
-    roster, client, carry   whom a log asks, how, and what it remembers of the answers
+    roster, client          whom a log asks, and how
+    remembered, cadence     what it remembers of the answers; asking while it grows
 """
