@@ -3,7 +3,7 @@
 import itertools
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -139,7 +139,7 @@ def event(number: int = 0) -> Entry:
     return Entry(canonical({"v": 1, "kind": "admin.tested", "time": 1, "number": number}))
 
 
-def indices(results: list[object]) -> list[int]:
+def indices(results: Sequence[object]) -> list[int]:
     """The results of an append that must have succeeded."""
     assert all(isinstance(result, int) for result in results), results
     return [result for result in results if isinstance(result, int)]

@@ -2,8 +2,8 @@
 
 import msgspec
 import pytest
-from ledger_kit import PROJECT, Call, Site, event, indices
 
+from ledger_kit import PROJECT, Call, Site, event, indices
 from regalia.ledger import CallOpen, LedgerInvariantError, LedgerLocked, ReceiptNotFound
 from regalia.ledger.journal import Published
 from regalia.ledger.log import Log

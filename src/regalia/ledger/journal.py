@@ -8,7 +8,6 @@ election: the row is the fence. The statements run on the driver, compiled by it
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -213,8 +212,7 @@ class DatabaseFile:
     """Notices that SQLite's file was deleted or replaced, which SQLite itself would not."""
 
     def __init__(self, database: Database) -> None:
-        name = database.engine.url.database if database.is_sqlite else None
-        self._path = None if name is None else Path(name)
+        self._path = database.file
         self._found = self._identity()
 
     def check(self) -> None:

@@ -115,7 +115,7 @@ class Log:
             if self._publication.publish(again=self.publish_failure is not None):
                 self._note_publication()
             elif self.commit_failure is not None:
-                self._probe()
+                self._commit_nothing()  # to learn whether commits work again
             self.publish_failure = None
         except Exception as error:  # a defect of ours must stop answers as well as a full disk
             self.publish_failure = f"the log can't be published: {_reason(error)}"
@@ -141,16 +141,13 @@ class Log:
         """Note the checkpoint in the database, and let rows go that are in full, durable bundles."""
         published = self.published
         below = published.size - published.size % TILE_WIDTH
-        with self._journal_turn:
-            self._journal.append((), published, below)
+        self._commit_nothing(published, below)
         while self._journal.trimmed() < below:
-            with self._journal_turn:
-                self._journal.append((), None, below)
+            self._commit_nothing(None, below)
 
-    def _probe(self) -> None:
-        """Learn whether commits work again."""
+    def _commit_nothing(self, published: Published | None = None, trim_below: int = 0) -> None:
         with self._journal_turn:
-            self._journal.append(())
+            self._journal.append((), published, trim_below)
         self.commit_failure = None
 
 

@@ -100,7 +100,10 @@ class Receipts:
         with self._database.read() as connection:
             sealed = connection.execute(query.order_by(contents.c.idx)).scalars().all()
         opened = (self._vault.open(call.project, call.call, bytes(data)) for data in sealed)
-        return [part for data in opened for part in decode_parts(data)]
+        try:
+            return [part for data in opened for part in decode_parts(data)]
+        except msgspec.DecodeError as error:
+            raise LogDamaged(f"the stored contents of {call.call} can't be read: {error}") from error
 
     def _node_at(self, size: int) -> Callable[[int, int], bytes]:
         """Reads nodes of the tree of `size` entries."""

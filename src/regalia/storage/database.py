@@ -6,9 +6,12 @@ it begins, so that it waits for its turn instead of failing half-way. The ledger
 a bare driver connection with `driver_connection()` and begins and commits by itself.
 """
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
@@ -34,6 +37,11 @@ class Database:
     def is_sqlite(self) -> bool:
         """Whether this is the embedded database, which one process at a time may use."""
         return self.engine.dialect.name == "sqlite"
+
+    @property
+    def file(self) -> Path | None:
+        """SQLite's database file; None for PostgreSQL."""
+        return Path(self.engine.url.database or "") if self.is_sqlite else None
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -67,7 +75,7 @@ class Database:
 def open_database(url: str) -> Database:
     """The database at an SQLAlchemy URL: `sqlite:////path/regalia.db`, `postgresql://user@host/name`.
 
-    Nothing is connected yet; a missing SQLite file is made by the first use.
+    Nothing is connected yet. A missing SQLite file is an error in all but `upgrade`, which makes it.
     """
     parsed = make_url(url)
     backend = parsed.get_backend_name()
@@ -79,7 +87,15 @@ def open_database(url: str) -> Database:
 
 
 def _sqlite(url: URL) -> Engine:
-    engine = create_engine(url, connect_args={"timeout": LOCK_TIMEOUT_MS / 1000, "check_same_thread": False})
+    if not url.database or url.query:
+        raise ValueError(f"an SQLite database is a file, `sqlite:////path/name.db`, not {url}")
+    # mode=rw: a file that has gone missing must be noticed, not replaced by an empty one
+    uri = f"file:{quote(url.database)}?mode=rw"
+
+    def connect() -> sqlite3.Connection:
+        return sqlite3.connect(uri, uri=True, timeout=LOCK_TIMEOUT_MS / 1000, check_same_thread=False)
+
+    engine = create_engine(url, creator=connect)
 
     @event.listens_for(engine, "connect")
     def settle(connection: Any, _record: object) -> None:

@@ -23,6 +23,8 @@ class SchemaUnknown(RegaliaError):
 
 def upgrade(database: Database) -> None:
     """Bring the database to the newest schema; refuses one that a newer Regalia has made."""
+    if database.file is not None:
+        database.file.touch(mode=0o600)  # what is in it is for its owner only
     config = Config(attributes={"configure_logger": False})
     config.set_main_option("script_location", str(_MIGRATIONS))
     with database.write() as connection:
@@ -39,6 +41,8 @@ def upgrade(database: Database) -> None:
 
 def check_schema(database: Database) -> None:
     """Raise SchemaUnknown unless the database has exactly the schema this code works with."""
+    if database.file is not None and not database.file.exists():
+        raise SchemaUnknown(f"there is no database {database.file}: run `regalia init` first")
     with database.read() as connection:
         found = schema_version(connection)
     if found is None:
