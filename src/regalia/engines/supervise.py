@@ -13,7 +13,7 @@ from typing import Protocol
 import msgspec
 import structlog
 
-from regalia.engines.errors import EngineError
+from regalia.engines.errors import EngineError, EngineUnavailable
 from regalia.errors import RegaliaError
 
 _LOG = structlog.get_logger()
@@ -87,7 +87,7 @@ class Supervisor:
         self.starts = 0
 
     async def start(self) -> None:
-        """Return when the first start succeeded; raise what went wrong, and go on trying."""
+        """Return when the first start succeeded; raise EngineError if it did not, and go on trying."""
         if self._task is None:
             self._first = asyncio.get_running_loop().create_future()
             self._task = asyncio.create_task(self._run())
@@ -141,7 +141,7 @@ class Supervisor:
                 await self._announce_stop(reason)
         self.problem = reason
         if self._first is not None and not self._first.done() and failure is not None:
-            self._first.set_exception(failure)
+            self._first.set_exception(_as_engine_error(failure))
         return reason
 
     def _now_ready(self) -> None:
@@ -173,3 +173,11 @@ class Supervisor:
             await self._engine.stopped(reason)
         except RegaliaError as error:
             _LOG.error("an engine's end was not recorded", engine=self._engine.name, reason=str(error))
+
+
+def _as_engine_error(failure: Exception) -> EngineError:
+    if isinstance(failure, EngineError):
+        return failure
+    error = EngineUnavailable(str(failure))
+    error.__cause__ = failure
+    return error
