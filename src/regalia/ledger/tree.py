@@ -8,8 +8,8 @@ from typing import Self
 
 import msgspec
 
-from regalia_verify.merkle import Frontier
-from regalia_verify.tiles import TILE_HEIGHT, TILE_WIDTH, tile_root
+from regalia_verify.merkle import EMPTY_ROOT, root_hash
+from regalia_verify.tiles import TILE_HEIGHT, TILE_WIDTH
 
 
 class Tile(msgspec.Struct, frozen=True):
@@ -68,11 +68,11 @@ class Edge:
 
     def root(self) -> bytes:
         """The RFC 6962 root hash."""
-        frontier = Frontier()
-        for level, hashes in reversed(list(enumerate(self._levels))):
-            for subtree in hashes:
-                frontier.append(subtree, level * TILE_HEIGHT)
-        return frontier.root()
+        below: list[bytes] = []  # the incomplete subtree under the next level's tile, if there is one
+        for hashes in self._levels:
+            if subtrees := hashes + below:
+                below = [root_hash(subtrees)]
+        return below[0] if below else EMPTY_ROOT
 
     def _push(self, level: int, subtree: bytes, full: list[Tile]) -> None:
         if level == len(self._levels):
@@ -83,4 +83,4 @@ class Edge:
             n = (self.size >> TILE_HEIGHT * (level + 1)) - 1
             full.append(Tile(level, n, tuple(hashes)))
             self._levels[level] = []
-            self._push(level + 1, tile_root(hashes), full)
+            self._push(level + 1, root_hash(hashes), full)
