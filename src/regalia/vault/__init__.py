@@ -1,6 +1,6 @@
 """Contents sealed under keys that can be destroyed. The ledger stores what the vault seals."""
 
-from regalia.vault.errors import ContentErased, RootKeyError, VaultError
+from regalia.vault.errors import ContentErased, ErasureUnderWay, RootKeyError, VaultError
 from regalia.vault.register import Bucket
 from regalia.vault.roots import RootKey, SecretRoot, create_root_file, root_key
 from regalia.vault.sealing import KEY_BYTES, Sealed, bucket_of
@@ -12,6 +12,7 @@ __all__ = [
     "KEY_BYTES",
     "Bucket",
     "ContentErased",
+    "ErasureUnderWay",
     "Rewrap",
     "RootKey",
     "RootKeyError",

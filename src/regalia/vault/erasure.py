@@ -75,7 +75,6 @@ def erase_from_buckets(
     What retention does where a hold keeps a part of a bucket.
     """
     with vault.exclusively():
-        _finish(vault, rows, now_ms)
         announce()
         for bucket, erased in calls.items():
             _empty(vault, rows, bucket, erased, now_ms)
@@ -84,9 +83,12 @@ def erase_from_buckets(
 def erase_calls(
     vault: Vault, rows: ContentRows, calls: frozenset[str], announce: Announce, now_ms: int
 ) -> None:
-    """Erase the contents of single calls. They must have ended: what is sealed later is not erased."""
+    """Erase the contents of single calls. They must have ended: what is sealed later is not erased.
+
+    Raises VaultError, naming the record, if another one in such a bucket is damaged: it has to be restored
+    or erased as well, for it can't be moved.
+    """
     with vault.exclusively():
-        _finish(vault, rows, now_ms)
         announce()
         for bucket, erased in rows.locate(calls).items():
             _empty(vault, rows, bucket, erased, now_ms)
@@ -98,7 +100,10 @@ def resume(vault: Vault, rows: ContentRows, now_ms: int) -> int:
     What it still finds in them is kept, so interrupted erasures must be run again as well.
     """
     with vault.exclusively():
-        return _finish(vault, rows, now_ms)
+        begun = vault.replacing()
+        for bucket in begun:
+            _empty(vault, rows, bucket, frozenset(), now_ms)
+        return len(begun)
 
 
 def tidy(vault: Vault, rows: ContentRows, now_ms: int) -> int:
@@ -112,15 +117,11 @@ def tidy(vault: Vault, rows: ContentRows, now_ms: int) -> int:
     return tidied
 
 
-def _finish(vault: Vault, rows: ContentRows, now_ms: int) -> int:
-    begun = vault.replacing()
-    for bucket in begun:
-        _empty(vault, rows, bucket, frozenset(), now_ms)
-    return len(begun)
-
-
 def _empty(vault: Vault, rows: ContentRows, bucket: int, erased: frozenset[str], now_ms: int) -> None:
     """Move every record but the erased ones out of a bucket, then destroy it."""
+    for old, new in vault.replacing().items():
+        if new == bucket:  # a crash has left records that are still to come
+            _empty(vault, rows, old, frozenset(), now_ms)
     try:
         rewrap = vault.replace(bucket, now_ms)
     except ContentErased:

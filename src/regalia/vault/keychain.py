@@ -15,6 +15,7 @@ from regalia.vault.keyslots import KeySlots
 from regalia.vault.register import Bucket, ProjectKey, Register
 from regalia.vault.roots import Random, RootKey
 from regalia.vault.sealing import (
+    MAX_ID,
     NONCE_BYTES,
     SECRET_BYTES,
     BucketKey,
@@ -26,8 +27,6 @@ from regalia.vault.sealing import (
 
 SUBJECTS = ":subjects"
 """The purpose of the key for end-user references. No retention class can be called so."""
-
-_ID_BITS = 63
 
 
 class OpenBucket(NamedTuple):
@@ -160,4 +159,4 @@ class Keychain:
 
     def _new_id(self) -> int:
         """Random, so that ids of other vaults, or from before a restore, are not taken for ours."""
-        return int.from_bytes(self._random(8), "big") >> 64 - _ID_BITS
+        return int.from_bytes(self._random(8), "big") & MAX_ID

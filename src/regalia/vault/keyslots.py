@@ -53,7 +53,10 @@ class KeySlots:
 
     def generation(self) -> bytes:
         """Another value than before once some key was retired or destroyed, by whichever process."""
-        return os.pread(self._file, 8, _GENERATION_AT)
+        try:
+            return os.pread(self._file, 8, _GENERATION_AT)
+        except OSError as error:
+            raise VaultError(f"the vault's keys {self._path} can't be read: {error.strerror}") from error
 
     def advance(self) -> None:
         """Tell every process that some key was retired or destroyed."""
@@ -97,8 +100,10 @@ class KeySlots:
             os.close(descriptor)
 
     def close(self) -> None:
-        """Close the file."""
-        os.close(self._file)
+        """Close the file; every use of it fails from here on."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
 
     def _put(self, slot: int, content: bytes) -> None:
         if os.pwrite(self._file, content, slot * SLOT_BYTES) != SLOT_BYTES:

@@ -224,9 +224,9 @@ class Register:
         row = self._db.execute("SELECT new FROM replacements WHERE old = ?", (old,)).fetchone()
         return None if row is None else int(row[0])
 
-    def replacements(self) -> list[int]:
-        """The buckets that are being replaced."""
-        return [row[0] for row in self._db.execute("SELECT old FROM replacements ORDER BY old")]
+    def replacements(self) -> dict[int, int]:
+        """The buckets that are being replaced, and by which."""
+        return dict(self._db.execute("SELECT old, new FROM replacements ORDER BY old"))
 
     def add_replacement(self, old: int, new: int) -> None:
         """Note the intent to replace a bucket by another one."""

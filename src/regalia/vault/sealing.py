@@ -23,6 +23,9 @@ NONCE_BYTES = 12
 SEAL_RANDOM = SECRET_BYTES + NONCE_BYTES
 """How much randomness `BucketKey.seal` takes: a data key and the nonce it is wrapped with."""
 
+MAX_ID = (1 << 63) - 1
+"""The largest id of a key: what both databases hold in an integer."""
+
 _VERSION = b"\x01"
 _TAG_BYTES = 16
 _PREFIX_BYTES = 9  # version, bucket id
@@ -88,9 +91,10 @@ class BucketKey:
 
 def bucket_of(key: bytes) -> int:
     """The id of the bucket that a `Sealed.key` belongs to. Raises VaultError if it can't be one."""
-    if len(key) != KEY_BYTES or key[:1] != _VERSION:
+    bucket = int.from_bytes(key[1:_PREFIX_BYTES], "big")
+    if len(key) != KEY_BYTES or key[:1] != _VERSION or bucket > MAX_ID:
         raise VaultError("a sealed key is damaged, or was made by a newer version")
-    return int.from_bytes(key[1:_PREFIX_BYTES], "big")
+    return bucket
 
 
 def wrap(outer: bytes, secret: bytes, context: bytes, nonce: bytes) -> bytes:

@@ -253,8 +253,8 @@ class Vault:
         old, new, random = source.key, target.key, self._random
         return lambda ident, key: new.take_over(old, ident, key, random(NONCE_BYTES))
 
-    def replacing(self) -> list[int]:
-        """The buckets whose replacement has begun."""
+    def replacing(self) -> dict[int, int]:
+        """The buckets whose replacement has begun, and which ones take their place."""
         with self._register.reading():
             return self._register.replacements()
 
