@@ -3,6 +3,7 @@
 import glob
 import os
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -71,6 +72,24 @@ def vectors() -> Path:
     if not VECTORS.is_dir():
         missing(f"needs the public test vectors in {VECTORS.relative_to(ROOT.parent)} beside the checkout")
     return VECTORS
+
+
+@pytest.fixture(scope="session")
+def go_verify(needs: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """tests/verify/interop/verify.go, built from Debian's packages without a download."""
+    go, sources = needs("go"), needs("go-x-mod")
+    folder = tmp_path_factory.mktemp("go")
+    environment = os.environ | {
+        "GO111MODULE": "off",
+        "GOPATH": str(sources).removesuffix("/src/golang.org/x/mod"),
+        "GOCACHE": str(folder / "cache"),
+        "GOFLAGS": "",
+        "CGO_ENABLED": "0",
+    }
+    program = folder / "verify"
+    source = ROOT / "tests" / "verify" / "interop" / "verify.go"
+    subprocess.run([go, "build", "-o", program, source], check=True, env=environment, timeout=240)
+    return program
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +11,6 @@ import pytest
 from serving import ROOT, FakeEngine, Server, ServerFactory, verify
 
 PYZ = ROOT / "build" / "regalia-verify.pyz"
-GO_SOURCE = ROOT / "tests" / "verify" / "interop" / "verify.go"
 CALLS = 300  # more than one full tile of entries
 
 
@@ -72,6 +71,21 @@ def test_the_single_file_is_built_the_same_each_time(tmp_path: Path) -> None:
     assert built[0].read_bytes() == built[1].read_bytes()
 
 
-@pytest.mark.needs("go", "go-x-mod")
-def test_gos_sumdb_packages_agree(live: Server, policy: Path, needs: Callable[[str], Path]) -> None:
-    pytest.skip("wired when tests/verify/interop/verify.go is there")
+def test_gos_sumdb_packages_agree(live: Server, policy: Path, go_verify: Path, tmp_path: Path) -> None:
+    receipts = []
+    for number in range(3):
+        receipts.append(tmp_path / f"receipt-{number}")
+        receipts[-1].write_text(live.receipt(live.chat().call))
+    (key,) = [line.split()[1] for line in policy.read_text().splitlines() if line.startswith("log ")]
+    command = [go_verify, live.data_dir / "log", key, *receipts]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    entries, checked = done.stdout.splitlines()
+    assert int(entries.removeprefix("entries ")) >= 2 * CALLS + 1
+    assert checked == f"receipts {len(receipts)}"
+
+
+def test_go_refuses_another_logs_key(live: Server, go_verify: Path, new_server: ServerFactory) -> None:
+    (other,) = [line.split()[1] for line in new_server().policy().splitlines() if line.startswith("log ")]
+    done = subprocess.run([go_verify, live.data_dir / "log", other], capture_output=True, check=False)
+    assert done.returncode == 1

@@ -1,8 +1,6 @@
 """Other people's implementations agree: Go's sumdb on our logs, and we on Tessera's log."""
 
-import os
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,24 +18,6 @@ TESSERA_LEAVES = [
     *("one", "two", "three", "four", "five", "six", "seven", "eit", "nain", "ten"),
     *("ileven", "twelf", "threeten", "fourten", "fivten"),
 ]
-VERIFY_GO = Path(__file__).parent / "interop" / "verify.go"
-
-
-@pytest.fixture(scope="session")
-def go_verify(needs: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The Go verifier, built from Debian's packages without a download."""
-    go, sources = needs("go"), needs("go-x-mod")
-    folder = tmp_path_factory.mktemp("go")
-    environment = os.environ | {
-        "GO111MODULE": "off",
-        "GOPATH": str(sources).removesuffix("/src/golang.org/x/mod"),
-        "GOCACHE": str(folder / "cache"),
-        "GOFLAGS": "",
-        "CGO_ENABLED": "0",
-    }
-    program = folder / "verify"
-    subprocess.run([go, "build", "-o", program, VERIFY_GO], check=True, env=environment, timeout=240)
-    return program
 
 
 def go(program: Path, log: PaperLog, folder: Path, *receipts: Path) -> subprocess.CompletedProcess[str]:
