@@ -26,6 +26,7 @@ from regalia.engines.errors import EngineBroken, EngineUnavailable
 from regalia.engines.llama import (
     LlamaAdapter,
     detokenized,
+    knows_tools,
     template_request,
     templated,
     tokenize_request,
@@ -245,7 +246,15 @@ class LlamaEngine(EmbeddedEngine):
     ) -> None:
         super().__init__(f"llama-{model}", model, weights, places, settings, watcher)
         self.routes = frozenset({"chat.completions", "completions", "responses", "tokenize", "detokenize"})
-        self.adapter: RequestAdapter = LlamaAdapter()
+        self._llama = LlamaAdapter()
+        self.adapter: RequestAdapter = self._llama
+
+    async def bring_up(self) -> Child:
+        """A child that serves; what its chat template can do is asked once."""
+        child = await super().bring_up()
+        reply = await self._probe_client().get("/props")
+        self._llama.template_has_tools = reply.status != 200 or knows_tools(reply.body)
+        return child
 
     def flags(self) -> dict[str, int]:
         """Context per slot, slots, threads, batch size."""

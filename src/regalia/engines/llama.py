@@ -29,6 +29,7 @@ from regalia.engines.adapter import (
 )
 from regalia.engines.client import Reply
 from regalia.engines.errors import EngineBroken
+from regalia.engines.llama_tools import ToolChunks, as_schema, forces_tool, with_tool_call
 from regalia.engines.sse import EventSplitter
 
 _WITH_IDS = frozenset({"chat.completions", "completions"})
@@ -39,11 +40,17 @@ _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class LlamaAdapter(OpenAIAdapter):
-    """Asks for token ids beside what the client asked for, and takes them out of the answer again."""
+    """Asks for token ids beside what the client asked for, and takes them out of the answer again.
+
+    `template_has_tools` says whether the model's chat template knows tools; where it does not, a
+    demanded tool call is made as `regalia.engines.llama_tools` says.
+    """
+
+    template_has_tools = True
 
     def prepare(self, route: str, document: dict[str, Any]) -> bytes:
         """The client's document with what makes llama.cpp report token ids and exact counts."""
-        document = dict(document)
+        document = as_schema(document) if self._makes_tool_call(route, document) else dict(document)
         if isinstance(document.get("seed"), int):
             document["seed"] %= _SEEDS
         if route in _WITH_IDS:
@@ -67,7 +74,13 @@ class LlamaAdapter(OpenAIAdapter):
             answer, result = read(route, document, reply.body)
         except _ODD_SHAPE as error:
             raise _broken(error) from error
+        if self._makes_tool_call(route, document):
+            answer, finish = with_tool_call(answer), tuple(c["finish_reason"] for c in answer["choices"])
+            result = msgspec.structs.replace(result, finish=finish)
         return Reply(reply.status, "application/json", _encode(answer)), result
+
+    def _makes_tool_call(self, route: str, document: dict[str, Any]) -> bool:
+        return not self.template_has_tools and route == "chat.completions" and forces_tool(document)
 
     def events(self, route: str, document: dict[str, Any]) -> EventAdapter:
         """An adapter for one stream."""
@@ -75,14 +88,18 @@ class LlamaAdapter(OpenAIAdapter):
             return ResponsesEvents()
         if route not in _WITH_IDS:
             return ChunkEvents(wants_usage(document))
-        return LlamaChunks(wants_usage(document), _asked_for_logprobs(document), _samples(document))
+        tools = ToolChunks() if self._makes_tool_call(route, document) else None
+        return LlamaChunks(wants_usage(document), _asked_for_logprobs(document), _samples(document), tools)
 
 
 class LlamaChunks:
     """The chunks of a llama.cpp stream: ids gathered, fields that only we asked for taken out."""
 
-    def __init__(self, wants_usage: bool, wants_logprobs: bool, samples: int = 1) -> None:
+    def __init__(
+        self, wants_usage: bool, wants_logprobs: bool, samples: int = 1, tools: ToolChunks | None = None
+    ) -> None:
         self._samples = samples
+        self._tools = tools
         self.finished = False
         self._wants_usage = wants_usage
         self._wants_logprobs = wants_logprobs
@@ -125,6 +142,8 @@ class LlamaChunks:
             self._input += usage.get("prompt_tokens", 0)
             self._output += usage.get("completion_tokens", 0)
             self._usage_chunk = {**chunk, "choices": []}
+        if self._tools is not None:
+            self._tools.take(chunk)
         for choice in chunk["choices"]:
             self._read_choice(choice, verbose)
         return _encode(chunk) if chunk["choices"] else None
@@ -264,6 +283,11 @@ def _add_tool_calls(calls: list[dict[str, Any]], parts: list[dict[str, Any]]) ->
         function = calls[part["index"]]["function"]
         for key, value in part.get("function", {}).items():
             function[key] = function.get(key, "") + value
+
+
+def knows_tools(body: bytes) -> bool:
+    """Whether GET /props says that the model's chat template knows tools."""
+    return bool(_read(body).get("chat_template_caps", {}).get("supports_tools", True))
 
 
 # Tokenisation: vLLM's shape outside, llama.cpp's inside.
