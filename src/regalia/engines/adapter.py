@@ -67,6 +67,10 @@ class RequestAdapter(Protocol):
         """An adapter for one stream."""
         ...
 
+    def status(self, status: int, body: bytes) -> int:
+        """The HTTP status that a refusal of this engine means."""
+        ...
+
 
 class Usage(msgspec.Struct):
     """Token counts in either of OpenAI's two shapes."""
@@ -177,6 +181,10 @@ class OpenAIAdapter:
         if route == "responses":
             return ResponsesEvents()
         return ChunkEvents(wants_usage(document))
+
+    def status(self, status: int, body: bytes) -> int:
+        """As the engine says."""
+        return status
 
 
 def wants_usage(document: dict[str, Any]) -> bool:

@@ -15,8 +15,10 @@ class AdaptedStream:
 
     __slots__ = ("_events", "_reply", "body", "content_type", "status")
 
-    def __init__(self, reply: ReplyStream, events: EventAdapter, body: bytes = b"") -> None:
-        self.status = reply.status
+    def __init__(
+        self, reply: ReplyStream, events: EventAdapter, status: int = 200, body: bytes = b""
+    ) -> None:
+        self.status = status
         self.content_type = reply.content_type
         self.body = body
         self._reply = reply
@@ -69,6 +71,8 @@ class Asking:
         """One request, one reply. Raises EngineError."""
         adapter = self.adapter
         reply = await self.client.post(adapter.path(route), adapter.prepare(route, document))
+        if reply.status != 200:
+            reply = Reply(adapter.status(reply.status, reply.body), reply.content_type, reply.body)
         return adapter.reply(route, document, reply)
 
     @asynccontextmanager
@@ -78,7 +82,8 @@ class Asking:
         async with self.client.stream(adapter.path(route), adapter.prepare(route, document)) as reply:
             events = adapter.events(route, document)
             if reply.status != 200:
-                yield AdaptedStream(reply, events, await reply.read())
+                body = await reply.read()
+                yield AdaptedStream(reply, events, adapter.status(reply.status, body), body)
             elif not reply.content_type.startswith("text/event-stream"):
                 raise EngineBroken(f"the engine answered a stream with {reply.content_type or 'no type'}")
             else:

@@ -34,6 +34,7 @@ from regalia.engines.sse import EventSplitter
 
 _WITH_IDS = frozenset({"chat.completions", "completions"})
 _SEEDS = 2**32 - 1
+_CLIENTS_FAULT = (b"Failed to parse", b"json.exception", b"Failed to initialize samplers", b"grammar")
 _ODD_SHAPE = (AttributeError, KeyError, TypeError, ValueError)
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
@@ -78,6 +79,10 @@ class LlamaAdapter(OpenAIAdapter):
             answer, finish = with_tool_call(answer), tuple(c["finish_reason"] for c in answer["choices"])
             result = msgspec.structs.replace(result, finish=finish)
         return Reply(reply.status, "application/json", _encode(answer)), result
+
+    def status(self, status: int, body: bytes) -> int:
+        """llama.cpp answers 500 where a client's tools, schema or grammar can't be parsed."""
+        return 400 if status == 500 and any(sign in body for sign in _CLIENTS_FAULT) else status
 
     def _makes_tool_call(self, route: str, document: dict[str, Any]) -> bool:
         return not self.template_has_tools and route == "chat.completions" and forces_tool(document)

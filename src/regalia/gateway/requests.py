@@ -33,6 +33,21 @@ class Message(msgspec.Struct):
     content: str | list[dict[str, Any]] | None = None
 
 
+class Function(msgspec.Struct):
+    """A function that the model may call."""
+
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+
+
+class Tool(msgspec.Struct):
+    """A tool; a type other than `function` is the engine's to know."""
+
+    type: str
+    function: Function | None = None
+
+
 class ChatRequest(msgspec.Struct):
     """`POST /v1/chat/completions`."""
 
@@ -51,7 +66,7 @@ class ChatRequest(msgspec.Struct):
     stop: Stop = None
     logprobs: bool | None = None
     top_logprobs: TopLogprobs | None = None
-    tools: Annotated[list[dict[str, Any]], msgspec.Meta(max_length=512)] | None = None
+    tools: Annotated[list[Tool], msgspec.Meta(max_length=512)] | None = None
     response_format: dict[str, Any] | None = None
     user: Annotated[str, msgspec.Meta(max_length=1024)] | None = None
 
