@@ -71,6 +71,7 @@ def test_the_answer_has_a_receipt(found: dict[str, Any], server: Server) -> None
 
 
 def test_a_tool_is_called(found: dict[str, Any]) -> None:
+    assert found["tool"] is not None
     assert found["tool"]["name"] == "get_weather"
     assert "city" in json.loads(found["tool"]["arguments"])
 

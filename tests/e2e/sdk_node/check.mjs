@@ -34,7 +34,7 @@ const called = await client.chat.completions.create({
   model: MODEL, messages: [{ role: "user", content: "What is the weather in Nairobi?" }],
   tools, tool_choice: "required", max_tokens: 64, temperature: 0,
 });
-found.tool = called.choices[0].message.tool_calls[0].function;
+found.tool = called.choices[0].message.tool_calls?.[0].function ?? null;
 
 const response = await client.responses.create({
   model: MODEL, input: "What is the capital of Kenya?", max_output_tokens: 16, temperature: 0,
