@@ -15,6 +15,7 @@ QUICK = EmbeddedSettings(
     threads=1,  # the machine is shared: threads that wait for each other at every layer suffer most
     context=512,
     parallel=4,
+    memory_mb=4096,
     timing=Timing(probe_every=0.5, probe_timeout=20.0, start_timeout=120.0, first_pause=0.1, grace=2.0),
     timeouts=Timeouts(connect=5.0, first_byte=120.0, between=120.0, total=240.0),
 )

@@ -77,7 +77,8 @@ async def test_the_child_has_limits_and_no_secrets(llama: LlamaEngine) -> None:
     limits = process.joinpath("limits").read_text()
     rows = {line[:26].strip(): line[26:].split()[0] for line in limits.splitlines()}
     assert rows["Max core file size"] == "0"
-    assert int(rows["Max data size"]) > 4 * 2**30
+    assert int(rows["Max data size"]) == 4 * 2**30
+    assert process.joinpath("oom_score_adj").read_text() == "500\n"
     assert "NoNewPrivs:\t1" in process.joinpath("status").read_text()
 
 

@@ -4,26 +4,23 @@ It promises bounds: a time for connecting, for the first byte, between two chunk
 reply, and a largest reply. It follows no redirects, keeps no cookies, reads no proxy settings and
 resolves no name but the endpoint's own. Leaving a stream early closes its connection at once, which
 is what makes an engine stop generating.
-
-This is on the hot path: URLs and headers are built once, bodies go through as bytes.
 """
 
 import asyncio
+import ssl
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Self
+from urllib.parse import urlsplit
 
-import aiohttp
 import msgspec
-from multidict import CIMultiDict
-from yarl import URL
 
 from regalia.engines.errors import EngineBroken, EngineTimeout, EngineUnavailable
+from regalia.engines.http1 import Connection, ConnectionBroken
 
-_SKIPPED = ("User-Agent", "Accept", "Accept-Encoding")
 _KEEP_ALIVE_S = 4.0  # most servers close an idle connection after 5 s
-_STALE_S = 0.1  # a closed connection shows at once; later, the engine died at work
+_STALE_S = 1.0  # a connection that was closed while idle shows at once; later, the engine died at work
 
 
 class Timeouts(msgspec.Struct, frozen=True):
@@ -58,26 +55,29 @@ class Reply(msgspec.Struct, frozen=True):
 class ReplyStream:
     """A reply whose body comes in chunks; read it with `async for`."""
 
-    def __init__(self, client: "EngineClient", response: aiohttp.ClientResponse, deadline: float) -> None:
-        self.status = response.status
-        self.content_type = response.headers.get("Content-Type", "")
+    __slots__ = ("_client", "_connection", "_deadline", "content_type", "status")
+
+    def __init__(self, client: "EngineClient", connection: Connection, deadline: float) -> None:
+        self.status = connection.status
+        self.content_type = connection.content_type
         self._client = client
-        self._response = response
+        self._connection = connection
         self._deadline = deadline
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> bytes:
-        content = self._response.content
+        connection = self._connection
         try:
-            chunk = content.read_nowait()
-            if not chunk:
+            if connection.pending:
+                chunk = await connection.read()
+            else:
                 async with asyncio.timeout(self._patience()):
-                    chunk = await content.readany()
+                    chunk = await connection.read()
         except TimeoutError as error:
             raise EngineTimeout("the engine fell silent in the middle of its reply") from error
-        except (aiohttp.ClientError, OSError) as error:
+        except ConnectionBroken as error:
             raise EngineBroken(f"the engine's reply broke off: {error}") from error
         if not chunk:
             raise StopAsyncIteration
@@ -89,12 +89,15 @@ class ReplyStream:
 
     async def read(self) -> bytes:
         """The rest of the body. Raises EngineBroken where it is larger than a reply may be."""
+        limit = self._client.max_reply
+        if self._connection.content_length > limit:
+            raise EngineBroken(f"the engine's reply is larger than {limit} bytes")
         chunks: list[bytes] = []
         size = 0
         async for chunk in self:
             size += len(chunk)
-            if size > self._client.max_reply:
-                raise EngineBroken(f"the engine's reply is larger than {self._client.max_reply} bytes")
+            if size > limit:
+                raise EngineBroken(f"the engine's reply is larger than {limit} bytes")
             chunks.append(chunk)
         return b"".join(chunks)
 
@@ -115,21 +118,19 @@ class EngineClient:
         self.max_reply = max_reply
         self.in_flight = 0
         self.last_progress = 0.0
-        self._base = "http://engine" if endpoint.socket is not None else endpoint.base_url.rstrip("/")
-        headers = CIMultiDict({"Content-Type": "application/json", "Accept-Encoding": "identity"})
-        if endpoint.api_key:
-            headers["Authorization"] = f"Bearer {endpoint.api_key}"
-        self._session = aiohttp.ClientSession(
-            connector=_connector(endpoint, connections, keep_alive),
-            headers=headers,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            skip_auto_headers=_SKIPPED,
-            auto_decompress=False,
-            trust_env=False,
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=timeouts.connect),
-            read_bufsize=2**18,
-        )
-        self._urls: dict[str, URL] = {}
+        self._endpoint = endpoint
+        self._keep_alive = keep_alive
+        self._idle: list[Connection] = []
+        self._places = asyncio.Semaphore(connections)
+        parts = urlsplit("http://engine" if endpoint.socket is not None else endpoint.base_url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise EngineUnavailable(f"{endpoint.base_url!r} is not http(s)://… or unix:/path")
+        self._host = parts.hostname
+        self._port = parts.port or (443 if parts.scheme == "https" else 80)
+        self._tls = ssl.create_default_context() if parts.scheme == "https" else None
+        self._prefix = parts.path.rstrip("/")
+        self._fields = self._common_fields(parts.netloc.rpartition("@")[2])
+        self._heads: dict[tuple[str, str], bytes] = {}
 
     def progress(self) -> None:
         """Note that the engine gave something; a probe may spare it."""
@@ -141,22 +142,20 @@ class EngineClient:
 
     async def get(self, path: str, timeouts: Timeouts | None = None) -> Reply:
         """GET `path`. Raises EngineError."""
-        return await self._whole("GET", path, None, timeouts or self.timeouts)
+        return await self._whole("GET", path, b"", timeouts or self.timeouts)
 
     @asynccontextmanager
     async def stream(self, path: str, body: bytes) -> AsyncIterator[ReplyStream]:
         """POST `body` and read the reply in chunks. Leaving the block early closes the connection."""
-        timeouts = self.timeouts
-        deadline = time.monotonic() + timeouts.total
+        deadline = time.monotonic() + self.timeouts.total
         self.in_flight += 1
         try:
-            response = await self._open("POST", path, body, min(timeouts.first_byte, timeouts.total))
-            try:
-                yield ReplyStream(self, response, deadline)
-            finally:
-                if not response.content.at_eof():
-                    response.close()
-                response.release()
+            async with self._places:
+                connection = await self._asked("POST", path, body, self.timeouts)
+                try:
+                    yield ReplyStream(self, connection, deadline)
+                finally:
+                    self._done_with(connection)
         finally:
             self.in_flight -= 1
 
@@ -166,72 +165,102 @@ class EngineClient:
             await asyncio.sleep(0.02)
 
     async def close(self) -> None:
-        """Close every connection."""
-        await self._session.close()
+        """Close every connection that is not in use; those in use close when they are done."""
+        self._keep_alive = False
+        while self._idle:
+            self._idle.pop().close()
 
-    async def _whole(self, method: str, path: str, body: bytes | None, timeouts: Timeouts) -> Reply:
+    async def _whole(self, method: str, path: str, body: bytes, timeouts: Timeouts) -> Reply:
         self.in_flight += 1
         try:
-            async with asyncio.timeout(timeouts.total):
-                response = await self._open(method, path, body, timeouts.first_byte)
-                async with response:
-                    length = response.content_length
-                    if length is not None and length <= self.max_reply:
-                        data = await response.read()
-                    else:
-                        data = await ReplyStream(self, response, time.monotonic() + timeouts.total).read()
+            async with self._places, asyncio.timeout(timeouts.total):
+                connection = await self._asked(method, path, body, timeouts)
+                try:
+                    reply = Reply(connection.status, connection.content_type, await self._body(connection))
+                finally:
+                    self._done_with(connection)
         except TimeoutError as error:
-            raise EngineTimeout(f"no reply within {timeouts.total:g} s") from error
-        except (aiohttp.ClientError, OSError) as error:
-            raise EngineBroken(f"the engine's reply broke off: {error}") from error
+            raise EngineTimeout(f"no whole reply within {timeouts.total:g} s") from error
         finally:
             self.in_flight -= 1
         self.progress()
-        return Reply(response.status, response.headers.get("Content-Type", ""), data)
+        return reply
 
-    async def _open(
-        self, method: str, path: str, body: bytes | None, first_byte: float
-    ) -> aiohttp.ClientResponse:
-        """The reply's status and headers."""
-        try:
-            async with asyncio.timeout(first_byte):
-                response = await self._send(method, self._url(path), body)
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            raise EngineUnavailable(f"the engine can't be reached: {error}") from error
-        except TimeoutError as error:
-            raise EngineTimeout(f"no answer within {first_byte:g} s") from error
-        except (aiohttp.ClientError, OSError) as error:
-            raise EngineBroken(f"the engine closed the connection: {error}") from error
-        if "Content-Encoding" in response.headers:
-            response.close()
-            raise EngineBroken("the engine sent a compressed reply, which was not asked for")
-        return response
+    async def _body(self, connection: Connection) -> bytes:
+        if connection.complete and connection.pending <= self.max_reply:  # nearly every reply
+            return await connection.read()
+        return await ReplyStream(self, connection, time.monotonic() + self.timeouts.total).read()
 
-    async def _send(self, method: str, url: URL, body: bytes | None) -> aiohttp.ClientResponse:
-        """Send; once more if the connection turns out to have been closed while it lay idle."""
+    async def _asked(self, method: str, path: str, body: bytes, timeouts: Timeouts) -> Connection:
+        """A connection on which the reply's head has come. Raises EngineError."""
         begun = time.monotonic()
-        try:
-            return await self._session.request(method, url, data=body, allow_redirects=False)
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
-            raise
-        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
-            if time.monotonic() - begun > _STALE_S:
+        head = self._head(method, path) + b"%d\r\n\r\n" % len(body)
+        while True:
+            connection = self._idle_connection() or await self._connect(timeouts.connect)
+            connection.send(head, body)
+            try:
+                async with asyncio.timeout(timeouts.first_byte):
+                    await connection.head()
+            except TimeoutError as error:
+                connection.close()
+                raise EngineTimeout(f"no answer within {timeouts.first_byte:g} s") from error
+            except ConnectionBroken as error:
+                connection.close()
+                if connection.served > 1 and not connection.begun and time.monotonic() - begun < _STALE_S:
+                    continue  # the engine had closed it while it lay idle
+                raise EngineBroken(f"the engine closed the connection: {error}") from error
+            except BaseException:
+                connection.close()
                 raise
-            return await self._session.request(method, url, data=body, allow_redirects=False)
+            if connection.compressed:
+                connection.close()
+                raise EngineBroken("the engine sent a compressed reply, which was not asked for")
+            return connection
 
-    def _url(self, path: str) -> URL:
-        url = self._urls.get(path)
-        if url is None:
-            url = self._urls[path] = URL(self._base + path, encoded=True)
-        return url
+    def _done_with(self, connection: Connection) -> None:
+        if self._keep_alive and connection.reusable:
+            connection.idle_since = time.monotonic()
+            self._idle.append(connection)
+        else:
+            connection.close()
 
+    def _idle_connection(self) -> Connection | None:
+        """The connection that was used last, if it can be used still."""
+        fresh = time.monotonic() - _KEEP_ALIVE_S
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.reusable and connection.idle_since > fresh:
+                return connection
+            connection.close()
+        return None
 
-def _connector(endpoint: Endpoint, connections: int, keep_alive: bool) -> aiohttp.BaseConnector:
-    idle_s = _KEEP_ALIVE_S if keep_alive else None
-    if endpoint.socket is not None:
-        return aiohttp.UnixConnector(
-            endpoint.socket, limit=connections, force_close=not keep_alive, keepalive_timeout=idle_s
-        )
-    return aiohttp.TCPConnector(
-        limit=connections, force_close=not keep_alive, keepalive_timeout=idle_s, ttl_dns_cache=60
-    )
+    async def _connect(self, patience: float) -> Connection:
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(patience):
+                if self._endpoint.socket is not None:
+                    return (await loop.create_unix_connection(Connection, self._endpoint.socket))[1]
+                made = await loop.create_connection(Connection, self._host, self._port, ssl=self._tls)
+                return made[1]
+        except TimeoutError as error:
+            raise EngineUnavailable(f"the engine did not take the connection in {patience:g} s") from error
+        except OSError as error:
+            raise EngineUnavailable(f"the engine can't be reached: {error}") from error
+
+    def _head(self, method: str, path: str) -> bytes:
+        """The request's head up to its length."""
+        head = self._heads.get((method, path))
+        if head is None:
+            line = f"{method} {self._prefix}{path} HTTP/1.1\r\n".encode("ascii")
+            head = self._heads[method, path] = line + self._fields
+        return head
+
+    def _common_fields(self, host: str) -> bytes:
+        fields = [f"Host: {host}", "Content-Type: application/json", "Accept-Encoding: identity"]
+        if self._endpoint.api_key:
+            if not self._endpoint.api_key.isprintable() or not self._endpoint.api_key.isascii():
+                raise EngineUnavailable("the engine's api_key has characters that no header can carry")
+            fields.append(f"Authorization: Bearer {self._endpoint.api_key}")
+        if not self._keep_alive:
+            fields.append("Connection: close")
+        return "".join(f"{field}\r\n" for field in [*fields, "Content-Length: "])[:-2].encode("ascii")

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import msgspec
+import structlog
 
 from regalia.engines.adapter import OpenAIAdapter, RequestAdapter, Result
 from regalia.engines.asking import Asking
@@ -34,12 +35,13 @@ from regalia.engines.llama import (
 )
 from regalia.engines.supervise import Supervisor, Timing
 
+_LOG = structlog.get_logger()
 _SOCKET_BYTES = 100
 _MIB = 2**20
 
 
 class EmbeddedSettings(msgspec.Struct, frozen=True):
-    """How an embedded engine runs. `threads` 0: one per core; `memory_mb` 0: twice the weights and 4 GiB.
+    """How an embedded engine runs. `threads` 0: one per core; `memory_mb` 0: no limit.
 
     `context` is in tokens for each of `parallel` slots.
     """
@@ -181,12 +183,11 @@ class EmbeddedEngine(Asking):
         self._child = None
         weights = self._weights = await asyncio.to_thread(self._weigh)
         self._socket.unlink(missing_ok=True)
-        memory = self.settings.memory_mb * _MIB or 2 * weights.bytes + 4096 * _MIB
         settings = {
             "socket": str(self._socket),
             "model": str(weights.path),
             "alias": self._model,
-            "memory": memory,
+            "memory": self.settings.memory_mb * _MIB,
             "flags": self.flags(),
             **self.child_settings(),
         }
@@ -207,9 +208,16 @@ class EmbeddedEngine(Asking):
         return self._client.last_progress if self._client is not None else time.monotonic()
 
     async def started(self) -> None:
-        """Tell the watcher."""
+        """Tell the watcher, and the operator where the child is not isolated."""
+        identity = self.identity(self._model)
+        if identity.isolation == "none":
+            _LOG.warning(
+                "the engine's process has the network: this kernel lets it leave neither "
+                "as root nor in a user namespace; see docs/engines.md",
+                engine=self.name,
+            )
         if self._watcher is not None:
-            await self._watcher.started(self.identity(self._model))
+            await self._watcher.started(identity)
 
     async def stopped(self, reason: str) -> None:
         """Tell the watcher."""

@@ -8,6 +8,7 @@ list. It reports on standard output, one JSON object a line: first `{"isolation"
 `{"ready": true}` or `{"error"}`. Whatever native code prints goes to standard error.
 """
 
+import contextlib
 import ctypes
 import json
 import os
@@ -16,12 +17,14 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 _CLONE_NEWUSER = 0x1000_0000
 _CLONE_NEWNET = 0x4000_0000
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NO_NEW_PRIVS = 38
+_END_FIRST = "500"
 _SOMEWHERE = ("192.0.2.1", 9)  # TEST-NET-1, RFC 5737; connecting a UDP socket sends nothing
 
 ChildIsolation = Literal["netns", "userns+netns", "none"]
@@ -52,10 +55,14 @@ def leave_network() -> ChildIsolation:
 def limit_memory(limit: int) -> None:
     """Limit private memory to `limit` bytes (0: no limit), and leave no core dumps with prompts in them.
 
+    When the machine runs out of memory, the kernel is to end this process before the gateway.
+
     RLIMIT_DATA counts what is allocated (KV cache, buffers, stacks) but not the weights, which are
     mapped from their file; RLIMIT_AS would count those too and refuse models that fit.
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with contextlib.suppress(OSError):  # not in every container
+        Path("/proc/self/oom_score_adj").write_text(_END_FIRST)
     if limit:
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 
