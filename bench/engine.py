@@ -73,7 +73,10 @@ async def stream(way: Way, model: str) -> int:
     status, _, chunked = answer.partition(b"\r\n\r\n")
     if b" 200 " not in status.split(b"\r\n")[0]:
         raise RuntimeError(f"{way.name}: {answer[:500]!r}")
-    return int(parse_events(_unchunked(chunked))[-1]["usage"]["completion_tokens"])
+    last = parse_events(_unchunked(chunked))[-1]
+    if "error" in last:
+        raise RuntimeError(f"{way.name}: {last}")
+    return int(last["usage"]["completion_tokens"])
 
 
 def _unchunked(data: bytes) -> bytes:
