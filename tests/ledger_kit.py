@@ -84,6 +84,10 @@ class Site(msgspec.Struct, frozen=True):
         """The published folder, as an auditor sees it."""
         return verify_log(Folder(self.folder), self.policy, closed=closed)
 
+    def verify_extends(self, older: bytes) -> None:
+        """The published log begins with the tree of an older checkpoint."""
+        verify_log(Folder(self.folder), self.policy, previous=older)
+
     def verify_receipt(self, text: str, call: "Call") -> VerifiedReceipt:
         return verify_receipt(text, self.policy, request=call.request, response=call.response)
 

@@ -60,6 +60,7 @@ class Link(asyncio.Protocol):
         self._opened: asyncio.Future[State] = self._loop.create_future()
         self.size = 0  # of the log, as far as answers have told
         self.answered = 0  # entries, so that a standstill can be noticed
+        self.commits = 0
 
     @property
     def waiting(self) -> int:
@@ -141,6 +142,7 @@ class Link(asyncio.Protocol):
     def _receive(self, reply: Reply) -> None:
         match reply:
             case Appended():
+                self.commits += 1
                 for index in range(reply.first, reply.first + reply.count):
                     self._resolve(index)
             case Mixed():

@@ -107,9 +107,9 @@ class LedgerProcess:
         for start in range(0, len(entries), MAX_BATCH):
             failure = self._log.commit_failure
             results = self._log.append(entries[start : start + MAX_BATCH])
-            self._channel.send(_reply(results))
             if failure != self._log.commit_failure:
-                self._tell_state()
+                self._tell_state()  # before the waiters hear of it, and ask why
+            self._channel.send(_reply(results))
 
     def _abort(self, request: Abort) -> None:
         try:

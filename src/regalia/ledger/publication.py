@@ -7,14 +7,12 @@ attempt begins where that one ends.
 
 import time
 from collections.abc import Callable
-from contextlib import suppress
-from typing import Any
 
 from regalia.ledger.errors import LogDamaged
 from regalia.ledger.folder import LogFolder
 from regalia.ledger.journal import Published
 from regalia.ledger.keys import Signer
-from regalia.ledger.statements import statements_for
+from regalia.ledger.reader import Reader
 from regalia.ledger.tree import Edge, Tile
 from regalia.storage import Database
 from regalia_verify.checkpoint import Checkpoint
@@ -36,9 +34,7 @@ class Publication:
         origin: str,
         clock: Callable[[], int],
     ) -> None:
-        self._database = database
-        self._sql = statements_for(database)
-        self._connection: Any = None
+        self._reader = Reader(database)
         self._folder = folder
         self._signer = signer
         self._edge = edge  # of the published tree
@@ -55,18 +51,16 @@ class Publication:
         try:
             return self._publish(again)
         except BaseException:
-            self.close()
+            self._reader.close()  # the next attempt starts on a new connection
             raise
 
     def close(self) -> None:
-        """Close the connection; the next publication makes a new one."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            with suppress(self._database.driver_error):  # it may be broken: that is why it goes
-                connection.close()
+        """End; what is being written is awaited."""
+        self._reader.close()
+        self._folder.close()
 
     def _publish(self, again: bool) -> bool:
-        size = int(self._select(self._sql.head, ())[0][0])
+        size = int(self._reader.select(self._reader.sql.head)[0][0])
         if size < self._edge.size:
             raise LogDamaged(f"the database has {size} entries, {self._edge.size} are published")
         if size == self._edge.size and not again:
@@ -103,15 +97,7 @@ class Publication:
         return full
 
     def _entries(self, start: int, end: int) -> list[bytes]:
-        entries = [row[0] for row in self._select(self._sql.leaves, (start, end))]
+        entries = [row[0] for row in self._reader.select(self._reader.sql.leaves, start, end)]
         if len(entries) != end - start:
             raise LogDamaged(f"the database holds {len(entries)} of the entries {start} to {end - 1}")
         return entries
-
-    def _select(self, sql: str, parameters: tuple[int, ...]) -> list[tuple[Any, ...]]:
-        if self._connection is None:
-            self._connection = self._database.driver_connection()
-        cursor = self._connection.cursor()
-        cursor.execute(sql, parameters)
-        rows: list[tuple[Any, ...]] = cursor.fetchall()
-        return rows

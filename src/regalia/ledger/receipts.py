@@ -9,23 +9,21 @@ from functools import lru_cache
 from typing import Any
 
 import msgspec
-from sqlalchemy import select
 
 from regalia.ledger.batch import decode_parts
 from regalia.ledger.entry import Part
 from regalia.ledger.errors import CallOpen, LogDamaged, ReceiptNotFound
 from regalia.ledger.folder import LogFolder
 from regalia.ledger.journal import Published
+from regalia.ledger.reader import Reader
 from regalia.ledger.vault import Vault
 from regalia.storage import Database
-from regalia.storage.schema import calls, contents
-from regalia.storage.schema import entries as entry_rows
 from regalia_verify.errors import FormatError, NotVerified
 from regalia_verify.merkle import inclusion_proof, leaf_hash, node_hash, verify_inclusion
 from regalia_verify.proof import TlogProof
 from regalia_verify.receipt import Opening, encode_extra
 from regalia_verify.record import PARTS, commit
-from regalia_verify.tiles import TILE_WIDTH, tile_of_node, tile_width
+from regalia_verify.tiles import tile_of_node, tile_width
 
 CACHED_TILES = 512
 _decode_record = msgspec.json.Decoder(dict[str, Any]).decode
@@ -38,32 +36,33 @@ class FinishedCall(msgspec.Struct, frozen=True):
     project: str
     admitted: int
     outcome: int
+    row: bytes | None
+    """The outcome's entry, if it had not left the database."""
 
 
 class Receipts:
     """Finds calls and builds their receipts. Blocking; safe to use from several threads."""
 
     def __init__(self, database: Database, folder: LogFolder, vault: Vault) -> None:
-        self._database = database
+        self._reader = Reader(database)
         self._folder = folder
         self._vault = vault
         self._nodes = lru_cache(CACHED_TILES)(self._read_nodes)
 
     def find(self, call: str, project: str | None) -> FinishedCall:
         """The call, if it is the project's (None: anyone's) and has an outcome."""
-        query = select(calls.c.project, calls.c.admitted, calls.c.outcome).where(calls.c.call == call)
-        with self._database.read() as connection:
-            row = connection.execute(query).one_or_none()
-        if row is None or (project is not None and row.project != project):
+        rows = self._reader.select(self._reader.sql.finished, call)
+        if not rows or (project is not None and rows[0][0] != project):
             raise ReceiptNotFound(f"there is no call {call[:64]}")
-        if row.outcome is None:
+        owner, admitted, outcome, leaf = rows[0]
+        if outcome is None:
             raise CallOpen(f"{call} has no outcome yet: ask again when its answer has ended")
-        return FinishedCall(call, row.project, row.admitted, row.outcome)
+        return FinishedCall(call, owner, admitted, outcome, leaf)
 
     def build(self, call: FinishedCall, published: Published) -> str:
         """The receipt against a published checkpoint that covers the outcome."""
         try:
-            entry = self._entry(call.outcome)
+            entry = call.row if call.row is not None else self._folder.read_entry(call.outcome)
             hashes = inclusion_proof(call.outcome, published.size, self._node_at(published.size))
             verify_inclusion(call.outcome, published.size, leaf_hash(entry), hashes, published.root)
         except (FormatError, NotVerified, OSError) as error:
@@ -72,16 +71,6 @@ class Receipts:
             ) from error
         extra = encode_extra(entry, self._openings(call, entry))
         return TlogProof(call.outcome, hashes, published.note, extra).encode()
-
-    def _entry(self, index: int) -> bytes:
-        """A published entry: its row, or when that has left the database, its bundle."""
-        with self._database.read() as connection:
-            leaf = connection.execute(
-                select(entry_rows.c.leaf).where(entry_rows.c.idx == index)
-            ).scalar_one_or_none()
-        if leaf is not None:
-            return bytes(leaf)
-        return self._folder.read_entries(index // TILE_WIDTH)[index % TILE_WIDTH]
 
     def _openings(self, call: FinishedCall, entry: bytes) -> dict[str, Opening]:
         """The openings of the outcome's commitments, each compared with its commitment."""
@@ -96,10 +85,8 @@ class Receipts:
         return openings
 
     def _parts(self, call: FinishedCall) -> list[Part]:
-        query = select(contents.c.data).where(contents.c.idx.in_((call.admitted, call.outcome)))
-        with self._database.read() as connection:
-            sealed = connection.execute(query.order_by(contents.c.idx)).scalars().all()
-        opened = (self._vault.open(call.project, call.call, bytes(data)) for data in sealed)
+        rows = self._reader.select(self._reader.sql.parts, call.admitted, call.outcome)
+        opened = (self._vault.open(call.project, call.call, bytes(data)) for (data,) in rows)
         try:
             return [part for data in opened for part in decode_parts(data)]
         except msgspec.DecodeError as error:

@@ -23,6 +23,8 @@ class Statements(msgspec.Struct, frozen=True):
     open_call: str
     left_open: str
     leaves: str
+    finished: str
+    parts: str
 
 
 _SQLITE = Statements(
@@ -46,6 +48,10 @@ _SQLITE = Statements(
     call="SELECT outcome FROM calls WHERE call = ?",
     open_call="SELECT call, project, admitted_hash FROM calls WHERE call = ? AND outcome IS NULL",
     left_open=("SELECT call, project, admitted_hash FROM calls WHERE outcome IS NULL AND process <> ?"),
+    finished=(
+        "SELECT project, admitted, outcome, leaf FROM calls LEFT JOIN entries ON idx = outcome WHERE call = ?"
+    ),
+    parts="SELECT data FROM contents WHERE idx IN (?, ?) ORDER BY idx",
     leaves="SELECT leaf FROM entries WHERE idx >= ? AND idx < ? ORDER BY idx",
 )
 
