@@ -1,6 +1,8 @@
 """Data directories, calls and checks for the ledger's tests. Everything is real: SQLite, files, keys."""
 
+import base64
 import itertools
+import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -17,6 +19,7 @@ from regalia.storage import Database, open_database, upgrade
 from regalia_verify.log import LogReport, verify_log
 from regalia_verify.merkle import leaf_hash
 from regalia_verify.policy import TrustPolicy
+from regalia_verify.proof import TlogProof
 from regalia_verify.receipt import VerifiedReceipt, verify_receipt
 from regalia_verify.record import canonical, commit
 from regalia_verify.source import Folder
@@ -137,6 +140,25 @@ class Call(msgspec.Struct, frozen=True):
             Part("tokens", self.salts[2], b"[[1,2,3]]"),
         )
         return Entry(canonical(record), "outcome", self.id, self.project, parts)
+
+
+class Shown(msgspec.Struct, frozen=True):
+    """What a receipt shows before it is verified."""
+
+    index: int
+    entry: bytes
+    openings: dict[str, dict[str, str]]
+
+    @property
+    def record(self) -> dict[str, object]:
+        record: dict[str, object] = json.loads(self.entry)
+        return record
+
+
+def shown(text: str) -> Shown:
+    proof = TlogProof.parse(text)
+    extra = json.loads(proof.extra or b"")
+    return Shown(proof.index, base64.b64decode(extra["entry"]), extra["openings"])
 
 
 def event(number: int = 0) -> Entry:
