@@ -5,8 +5,6 @@ All migrations of one upgrade run in one transaction, on SQLite too: it happens 
 
 from pathlib import Path
 
-from alembic import command
-from alembic.config import Config
 from sqlalchemy import Connection, inspect, text
 
 from regalia.errors import RegaliaError
@@ -23,6 +21,9 @@ class SchemaUnknown(RegaliaError):
 
 def upgrade(database: Database) -> None:
     """Bring the database to the newest schema; refuses one that a newer Regalia has made."""
+    from alembic import command  # a quarter of a second that only upgrades have to spend
+    from alembic.config import Config
+
     if database.file is not None:
         database.file.touch(mode=0o600)  # what is in it is for its owner only
     config = Config(attributes={"configure_logger": False})
