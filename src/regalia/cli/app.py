@@ -5,7 +5,7 @@ import sys
 import typer
 
 from regalia import __version__
-from regalia.cli import ask, init, log, models, receipts, serve
+from regalia.cli import ask, init, log, models, receipts, serve, witness
 from regalia.errors import RegaliaError
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app.command(help=ask.HELP)(ask.ask)
 app.add_typer(models.app, name="models")
 app.add_typer(log.app, name="log")
 app.add_typer(receipts.app, name="receipts")
+app.add_typer(witness.app, name="witness")
 
 
 @app.command(help="Print the version.")
