@@ -69,8 +69,10 @@ class ContentTable:
         return len(taken)
 
     def drop(self, bucket: int, limit: int) -> int:
+        self.db.execute("BEGIN IMMEDIATE")
         taken = self._some(bucket, limit)
         self.db.executemany("DELETE FROM contents WHERE ident = ?", [(ident,) for ident, _, _ in taken])
+        self.db.execute("COMMIT")
         return len(taken)
 
     def close(self) -> None:

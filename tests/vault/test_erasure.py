@@ -201,6 +201,22 @@ def test_a_record_that_is_not_made_stops_the_erasure(instance: Instance) -> None
     assert_opens(instance, "alpha", fill(instance, now=NOW + 5))
 
 
+def test_a_call_can_be_erased_from_a_bucket_that_others_were_still_moving_to(
+    instance: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = fill(instance)
+    monkeypatch.setattr(erasure, "ROWS", 5)
+    (old,) = instance.vault.buckets()
+    with instance.vault.exclusively():  # as an erasure begins that is interrupted
+        rewrap = instance.vault.replace(old.id, NOW)
+        assert instance.rows.move(old.id, frozenset(), rewrap, 5) == 5
+    moved = next(call for call in calls if bucket_of(keys_of(instance, [call])[0]) != old.id)
+    erasure.erase_calls(instance.vault, instance.rows, frozenset({moved}), Log(), NOW)
+    assert_opens(instance, "alpha", [call for call in calls if call != moved])
+    assert len({bucket_of(key) for key in keys_of(instance, calls)}) == 1
+    assert len(instance.vault.buckets()) == 1
+
+
 def test_a_damaged_neighbour_stops_the_erasure_by_name_until_it_is_erased_too(instance: Instance) -> None:
     calls, elsewhere = fill(instance), fill(instance, "beta")
     (key,) = keys_of(instance, calls[7:8])

@@ -106,9 +106,7 @@ def test_keys_of_one_token_are_told_apart(token: str) -> None:
         create(token, "one")
 
 
-@pytest.mark.filterwarnings(
-    "ignore::pytest.PytestUnraisableExceptionWarning"
-)  # of the library, as it is lost
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # its own
 def test_a_lost_session_is_opened_again(token: str) -> None:
     root = create(token, "lost")
     wrapped = root.wrap(SECRET, b"context")
