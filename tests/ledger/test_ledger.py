@@ -18,6 +18,7 @@ from regalia.ledger import (
     ReceiptNotFound,
     link,
 )
+from regalia.ledger import ledger as ledger_module
 from regalia.storage import SchemaUnknown
 
 
@@ -169,6 +170,23 @@ async def test_no_more_than_a_bounded_number_waits(site: Site, monkeypatch: pyte
     os.kill(process_of(site), signal.SIGCONT)
     assert sorted(await asyncio.gather(*waiting)) == list(range(1, 101))
     assert await ledger.append(event()) == 101
+    await ledger.close()
+
+
+async def test_a_process_that_hangs_is_replaced(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger_module, "WATCH_S", 0.1)
+    monkeypatch.setattr(ledger_module, "STALLED_S", 0.3)
+    monkeypatch.setattr(ledger_module, "HUNG_S", 1.5)
+    ledger = await site.ledger()
+    os.kill(process_of(site), signal.SIGSTOP)
+    waiting = ledger.append(event())
+    await until(lambda: "has not answered" in (ledger.unavailable or ""))
+    with pytest.raises(AuditUnavailable, match="has not answered"):
+        ledger.append(Call.new().admission())
+    with pytest.raises(AuditUnavailable, match="has ended"):
+        await waiting
+    await until(lambda: ledger.unavailable is None)
+    await ledger.append(Call.new().admission())
     await ledger.close()
 
 

@@ -1,6 +1,6 @@
 """The right edge against the definition of the tree, and against tiles computed from scratch."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from regalia.ledger.tree import Edge
@@ -14,6 +14,7 @@ def test_an_empty_log_has_the_empty_root() -> None:
     assert Edge().root() == EMPTY_ROOT
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from([1, 2, 7, 100, 255, 256, 257, 1000]), max_size=12))
 def test_any_way_of_appending_gives_the_same_root_and_tiles(steps: list[int]) -> None:
     edge = Edge()
@@ -39,6 +40,7 @@ def test_three_levels() -> None:
     ]
 
 
+@settings(deadline=None, max_examples=30)
 @given(st.integers(0, 66_000))
 def test_an_edge_loaded_from_tiles_is_the_same(size: int) -> None:
     def read(level: int, n: int, width: int) -> list[bytes]:

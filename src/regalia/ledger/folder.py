@@ -36,6 +36,11 @@ class LogFolder:
         self._writing: deque[Future[None]] = deque()  # files not yet durable; owned by the publisher
         self._unsynced: set[Path] = set()  # directories to fsync; owned by the publisher
 
+    def create(self) -> None:
+        """Make the folder itself, durably, for a log that has published nothing yet."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        _fsync_directory(self.root.parent)
+
     def write_tile(self, level: int, n: int, hashes: Sequence[bytes]) -> None:
         """Write a full or partial tile."""
         self._write(tile_path(level, n, len(hashes)), b"".join(hashes))

@@ -15,7 +15,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from regalia.errors import AuditUnavailable, RegaliaError
+from regalia.errors import AuditUnavailable
 from regalia.ledger.batch import check
 from regalia.ledger.entry import Entry
 from regalia.ledger.keys import KeyFiles
@@ -116,9 +116,11 @@ class Ledger:
         self._down = "the ledger is closed"
         if self._watch is not None:
             self._watch.cancel()
+            await asyncio.wait([self._watch])
         if self._link is not None:
             self._link.close()
-        await self._reap(CLOSE_S)
+            await asyncio.wait([self._link.ended], timeout=CLOSE_S)
+        await self._reap(1)
 
     async def _start(self) -> None:
         """Start a ledger process and have it open the log."""
@@ -160,7 +162,7 @@ class Ledger:
     async def _restart(self) -> None:
         try:
             await self._start()
-        except (RegaliaError, OSError) as error:
+        except Exception as error:  # it is tried again, and until then nothing is answered
             self._down = f"the ledger process can't start: {error}"
 
     async def _abort_abandoned(self, link: Link) -> None:

@@ -32,6 +32,7 @@ from regalia.ledger.wire import (
 MAX_WAITING = 10_000
 MAX_UNSENT_BYTES = 256 << 20
 MAX_FRAME_ENTRIES = 256
+MAX_FRAME_BYTES = 4 << 20
 
 T = TypeVar("T")
 Appending = tuple[Entry, "asyncio.Future[int]"]
@@ -58,6 +59,7 @@ class Link(asyncio.Protocol):
         self._questions: dict[int, asyncio.Future[str]] = {}
         self._asked = 0
         self._opened: asyncio.Future[State] = self._loop.create_future()
+        self.ended: asyncio.Future[None] = self._loop.create_future()
         self.size = 0  # of the log, as far as answers have told
         self.answered = 0  # entries, so that a standstill can be noticed
         self.commits = 0
@@ -137,6 +139,7 @@ class Link(asyncio.Protocol):
             _settle(question, error)
         self._questions.clear()
         _settle(self._opened, error)
+        _settle(self.ended, None)
         self._on_end(self)
 
     def _receive(self, reply: Reply) -> None:
@@ -178,11 +181,14 @@ class Link(asyncio.Protocol):
         return await future
 
     def _flush(self) -> None:
+        """Send what was appended in this turn of the event loop, in frames of bounded size."""
         entries, self._unsent = self._unsent, []
-        if self._transport is None:
-            return
-        for start in range(0, len(entries), MAX_FRAME_ENTRIES):
-            self._send(frame(Append(entries[start : start + MAX_FRAME_ENTRIES])))
+        start = size = 0
+        for end, entry in enumerate(entries, 1):
+            size += sum([len(part.data) for part in entry.parts])
+            if end == len(entries) or end - start == MAX_FRAME_ENTRIES or size > MAX_FRAME_BYTES:
+                self._send(frame(Append(entries[start:end])))
+                start, size = end, 0
 
     def _send(self, data: bytes) -> None:
         if self._transport is not None:

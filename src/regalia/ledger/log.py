@@ -5,6 +5,7 @@ One thread appends, one publishes, any may prove. No error is swallowed: while c
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from threading import Lock
 from typing import Self
 
@@ -17,13 +18,13 @@ from regalia.ledger.entry import Entry
 from regalia.ledger.folder import LogFolder
 from regalia.ledger.journal import Journal, JournalError, Published, Result
 from regalia.ledger.keys import FileSigner, Signer
-from regalia.ledger.lock import FileLock
+from regalia.ledger.lock import database_lock, file_lock
 from regalia.ledger.opening import load
 from regalia.ledger.publication import Publication
 from regalia.ledger.receipts import Receipts
 from regalia.ledger.vault import PlainVault
 from regalia.ledger.wire import Where
-from regalia.storage import check_schema, open_database
+from regalia.storage import Database, check_schema, open_database
 from regalia_verify.tiles import TILE_WIDTH
 
 
@@ -32,18 +33,17 @@ class Log:
 
     def __init__(
         self,
-        lock: FileLock,
         journal: Journal,
         publication: Publication,
         receipts: Receipts,
         clock: Callable[[], int],
     ) -> None:
-        self._lock = lock
         self._journal = journal
         self._journal_turn = Lock()  # held by the appending or the publishing thread for one transaction
         self._publication = publication
         self._receipts = receipts
         self._clock = clock
+        self._locks = ExitStack()
         self.commit_failure: str | None = None
         self.publish_failure: str | None = None
 
@@ -54,21 +54,22 @@ class Log:
         An empty log gets `log.opened`; calls that other processes left open get `call.aborted`. Raises
         LedgerLocked, SchemaUnknown, KeyUnusable, LogWouldFork or LogDamaged, having changed nothing.
         """
-        lock = FileLock(where.data_dir / "run" / "lock")
-        try:
-            return cls._open(lock, where, signer or FileSigner(where.keys, where.origin), clock)
-        except BaseException:
-            lock.release()
-            raise
+        with ExitStack() as locks:
+            locks.enter_context(file_lock(where.data_dir / "run" / "lock"))
+            database = open_database(where.database_url)
+            check_schema(database)
+            locks.enter_context(database_lock(database))
+            signer = signer or FileSigner(where.keys, where.origin)
+            log = cls._open(where, database, signer, clock)
+            log._locks = locks.pop_all()
+            return log
 
     @classmethod
-    def _open(cls, lock: FileLock, where: Where, signer: Signer, clock: Callable[[], int]) -> Self:
-        database = open_database(where.database_url)
-        check_schema(database)
+    def _open(cls, where: Where, database: Database, signer: Signer, clock: Callable[[], int]) -> Self:
         folder = LogFolder(where.data_dir / "log")
         start = load(database, folder, where.origin, signer.keys)
         if start.published.size == 0:
-            folder.root.mkdir(parents=True, exist_ok=True)
+            folder.create()
         vault = PlainVault()
         journal = Journal(database, where.process, vault)
         if start.size == 0:
@@ -77,7 +78,7 @@ class Log:
         publication = Publication(
             database, folder, signer, start.edge, start.published, origin=where.origin, clock=clock
         )
-        return cls(lock, journal, publication, Receipts(database, folder, vault), clock)
+        return cls(journal, publication, Receipts(database, folder, vault), clock)
 
     @property
     def size(self) -> int:
@@ -135,7 +136,7 @@ class Log:
         """Let go of the database and the data directory. Publishes nothing."""
         self._journal.close()
         self._publication.close()
-        self._lock.release()
+        self._locks.close()
 
     def _note_publication(self) -> None:
         """Note the checkpoint in the database, and let rows go that are in full, durable bundles."""

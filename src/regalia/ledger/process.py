@@ -6,13 +6,14 @@ closes the socket or dies, after committing and publishing what had arrived. Run
 `python -m regalia.ledger.process FD`.
 """
 
+import os
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
-from threading import Lock
 
 from regalia.errors import AuditUnavailable
 from regalia.ledger.entry import Entry
@@ -49,7 +50,7 @@ class Channel:
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
         self._unframer = Unframer()
-        self._turn = Lock()  # held while a frame is sent: several threads send
+        self._turn = threading.Lock()  # held while a frame is sent: several threads send
 
     def requests(self) -> Iterator[list[Request]]:
         """What has arrived since the last time, until the gateway is gone."""
@@ -74,7 +75,7 @@ class LedgerProcess:
         self._publisher = Publisher(log, self._tell_state)
         self._provers = ThreadPoolExecutor(PROVERS, "regalia-prover")
         self._told: State | None = None
-        self._telling = Lock()  # guards _told and keeps states in order
+        self._telling = threading.Lock()  # guards _told and keeps states in order
 
     def run(self, requests: Iterator[list[Request]]) -> None:
         """Answer requests; returns, with all committed and published, when they end."""
@@ -151,10 +152,17 @@ def _reply(results: list[Result | AuditUnavailable]) -> Appended | Mixed:
     return Mixed([r if isinstance(r, int) else Problem.of(r) for r in results])
 
 
+def _end_with(failure: threading.ExceptHookArgs) -> None:
+    """A thread that ends by a defect ends the process: its gateway notices, and starts another."""
+    sys.__excepthook__(failure.exc_type, failure.exc_value or SystemExit(), failure.exc_traceback)
+    os._exit(70)
+
+
 def main(descriptor: int) -> None:
     """Hold the log that the first request names, for the gateway at the other end."""
     for stop in (signal.SIGINT, signal.SIGTERM):
         signal.signal(stop, signal.SIG_IGN)  # the gateway drains first, and then closes the socket
+    threading.excepthook = _end_with
     channel = Channel(socket.socket(fileno=descriptor))
     arrivals = channel.requests()
     first = next(arrivals)
