@@ -3,6 +3,7 @@
 import os
 import sqlite3
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -194,6 +195,15 @@ def test_lost_content_is_not_taken_for_erased_content(instance: Instance) -> Non
         vault.open_sealed("alpha", b"call/outcome", sealed)
     assert len(vault.check()) == 2  # the project's key and the bucket's
     vault.close()
+
+
+def test_a_key_whose_slot_is_thought_free_is_reported(instance: Instance) -> None:
+    seal(instance.vault)
+    with closing(sqlite3.connect(instance.folder / "keys" / "vault.db")) as db:
+        db.execute("UPDATE slots SET state = 'free' WHERE slot = 2")
+        db.commit()
+    (problem,) = instance.vault.check()
+    assert "not marked as used" in problem
 
 
 def test_a_vault_is_not_opened_with_another_root_key(instance: Instance) -> None:

@@ -5,7 +5,6 @@ memory only while a caller has them. Every method belongs into the register's `t
 only reads, `reading()`.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -119,26 +118,20 @@ class Keychain:
             self.slots.scrub(condemned)
             self.register.free(condemned)
 
-    def problems(self) -> list[str]:
-        """What is wrong, a sentence each: keys that are missing, or can't be unwrapped."""
-        found: list[str] = []
-
-        def attempt(unwrapped: Callable[[], object]) -> None:
-            try:
-                unwrapped()
-            except VaultError as error:
-                found.append(str(error))
-
-        used = self.register.used()
-        keys = self.register.kept_project_keys()
-        buckets = self.register.kept_buckets()
-        for key in keys:
-            attempt(lambda key=key: self.project_secret(key))  # type: ignore[misc]
-        for bucket in buckets:
-            attempt(lambda bucket=bucket: self.open_bucket(bucket))  # type: ignore[misc]
-        slots = {key.slot for key in keys} | {bucket.slot for bucket in buckets}
-        found += [f"slot {slot} holds a key but is not marked as used" for slot in slots - used]
-        return found
+    def problem(self, key: ProjectKey | Bucket) -> str:
+        """What is wrong with a key, in a sentence: it is missing, or can't be unwrapped. Else nothing."""
+        try:
+            if isinstance(key, ProjectKey):
+                found = self.register.project_key(key.id)
+                if found.slot is not None:  # else it was destroyed meanwhile
+                    self.project_secret(found)
+            else:
+                self.open_bucket(self.kept_bucket(key.id))
+        except VaultError as error:
+            return str(error)
+        except ContentErased:
+            return ""  # destroyed meanwhile
+        return ""
 
     def _make_bucket(self, like: Bucket) -> OpenBucket:
         (slot,) = self.register.take_slots(1)

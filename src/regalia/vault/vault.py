@@ -26,7 +26,7 @@ from pathlib import Path
 from regalia.vault.errors import ErasureUnderWay, RootKeyError, VaultError
 from regalia.vault.keychain import SUBJECTS, Keychain, OpenBucket
 from regalia.vault.keyslots import KeySlots
-from regalia.vault.register import Bucket, Register
+from regalia.vault.register import Bucket, ProjectKey, Register
 from regalia.vault.roots import Random, RootKey
 from regalia.vault.sealing import NONCE_BYTES, SEAL_RANDOM, Sealed, bucket_of
 
@@ -282,7 +282,16 @@ class Vault:
     def check(self) -> list[str]:
         """What is wrong with the vault, a sentence each: keys that are missing, or can't be unwrapped."""
         with self._register.reading():
-            return self._keychain.problems()
+            keys: list[ProjectKey | Bucket] = [*self._register.kept_project_keys()]
+            keys += self._register.kept_buckets()
+            used = self._register.used()
+        found = [
+            f"the slot of the key {key.id} is not marked as used" for key in keys if key.slot not in used
+        ]
+        for key in keys:
+            with self._register.reading():  # one by one: others must be able to begin a bucket
+                found.append(self._keychain.problem(key))
+        return [problem for problem in found if problem]
 
     def copy_to(self, folder: Path) -> None:
         """A consistent copy of the vault's two files in another folder, for a backup.
