@@ -1,15 +1,16 @@
 """Regalia's formats and their verification, for anyone who trusts nobody.
 
-A receipt or a whole log is checked here against a policy file that the reader of the result has
-chosen, with nothing but the standard library and ``cryptography``. Nothing in this package writes
-to disk, and only `log` with a URL talks to the network.
+A receipt or a whole log is checked against a policy file that the reader of the result has chosen, with
+nothing but the standard library and ``cryptography``. Nothing here writes to disk, and only a log's URL
+leads to the network. To read it all, start at the command and go down, or up from the hashes:
 
-    errors, strict            what refusal looks like; the parsers' shared strictness
-    merkle, tiles             RFC 6962 trees; the files a C2SP tiled log is made of
-    note, checkpoint, policy  who signed which tree, and whether that suffices
-    proof, record, receipt    one answer: its entry, its place in the log, its contents
-    log, source               every entry of a log, and whether the whole is complete
     cli                       `regalia-verify`
+    receipt, log, history     one answer; every entry of a log; the story that the entries tell
+    record, kinds             what an entry is, and the commitments in it
+    policy, note, checkpoint  who signed which tree, and whether that suffices
+    proof, merkle             an entry's place in a tree; RFC 6962
+    source, tiles             the files that a C2SP tiled log is made of, and where they come from
+    strict, errors            one spelling for each value; what refusal looks like
 """
 
 __version__ = "0.1.0"

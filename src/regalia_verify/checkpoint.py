@@ -11,7 +11,7 @@ from .merkle import EMPTY_ROOT, HASH_SIZE
 from .strict import base64_bytes, base64_text, decimal, utf8_lines
 
 MAX_ORIGIN = 255  # what a `cosigned_message` can hold
-MAX_BYTES = 1024
+MAX_TEXT = 1024
 
 
 @dataclass(frozen=True)
@@ -29,14 +29,11 @@ class Checkpoint:
     @classmethod
     def parse(cls, text: str) -> Self:
         """Read exactly three lines; raise FormatError for anything else."""
-        lines = utf8_lines(text, "checkpoint", MAX_BYTES).split("\n")
-        if len(lines) != 4 or lines[3] != "":
-            raise FormatError(f"checkpoint: expected 3 lines, got {len(lines) - 1}")
-        origin = lines[0]
-        if not 1 <= len(origin.encode()) <= MAX_ORIGIN:
-            raise FormatError(f"checkpoint: the origin must be 1 to {MAX_ORIGIN} bytes long")
+        lines = utf8_lines(text, "checkpoint", MAX_TEXT).split("\n")
+        if len(lines) != 4 or lines[3] or not 1 <= len(lines[0].encode()) <= MAX_ORIGIN:
+            raise FormatError(f"checkpoint: expected an origin of 1 to {MAX_ORIGIN} bytes, a size and a root")
         size = decimal(lines[1], "checkpoint size")
         root = base64_bytes(lines[2], "checkpoint root", HASH_SIZE)
         if size == 0 and root != EMPTY_ROOT:
             raise FormatError("checkpoint: the root of an empty log is SHA-256 of nothing")
-        return cls(origin, size, root)
+        return cls(lines[0], size, root)

@@ -1,6 +1,11 @@
-"""`regalia-verify`: check receipts, logs and checkpoints offline.
+"""Check Regalia's receipts, logs and checkpoints, trusting only the keys in a policy file.
 
-Exit status: 0 verified, 1 not verified (with the reason), 2 unusable input or wrong usage.
+examples:
+  regalia-verify receipt answer.tlog-proof --policy policy.txt --request request.json --response response.json
+  regalia-verify log https://llm.example.org/log --policy policy.txt --previous checkpoint.last-year
+  regalia-verify consistency checkpoint.old checkpoint.new --policy policy.txt --log ./log
+
+exit status: 0 verified, 1 not verified (with the reason), 2 unusable input or wrong usage
 """
 
 import argparse
@@ -8,7 +13,6 @@ import io
 import json
 import sys
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,22 +23,12 @@ from .merkle import HASH_SIZE
 from .note import MAX_NOTE
 from .policy import MAX_POLICY, Endorsement, TrustPolicy
 from .proof import MAX_PROOF
-from .receipt import MATCHES, VerifiedReceipt, verify_receipt
+from .receipt import MATCHES, verify_receipt
 from .source import open_source, read_file
 from .strict import base64_bytes, utf8_lines
 
 MAX_CONTENT = 1024**3
 SHOWN_CALLS = 100
-EXAMPLES = """\
-examples:
-  regalia-verify receipt answer.tlog-proof --policy policy.txt
-  regalia-verify receipt answer.tlog-proof --policy policy.txt --request request.json --response response.json
-  regalia-verify log ./log --policy policy.txt --previous checkpoint.last-year
-  regalia-verify log https://llm.example.org/log --policy policy.txt --json
-  regalia-verify consistency checkpoint.old checkpoint.new --policy policy.txt --log ./log
-
-exit status: 0 verified, 1 not verified, 2 unusable input
-"""
 DOES_NOT_PROVE = (
     "It does not prove that the answer is right, nor that what the operator recorded about model, engine"
     " and time is true; it proves that this is what the operator recorded and can no longer change."
@@ -45,20 +39,16 @@ Result = dict[str, Any]
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; return the exit status."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a terminal that lacks a character is not a failed check
-            stream.reconfigure(errors="backslashreplace")
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal that lacks a character is not a failed check
+        sys.stdout.reconfigure(errors="backslashreplace")
     options = _parser().parse_args(arguments)
     try:
         policy = TrustPolicy.parse(read_file(options.policy, MAX_POLICY))
-        result = options.run(options, policy)
-        status = 0
+        status, result = 0, {"verified": True, **options.run(options, policy)}
     except NotVerified as error:
-        result = {"verified": False, "reason": error.reason, "detail": str(error)}
-        status = 1
+        status, result = 1, {"verified": False, "reason": error.reason, "detail": str(error)}
     except FormatError as error:
-        result = {"verified": False, "reason": "unusable_input", "detail": str(error)}
-        status = 2
+        status, result = 2, {"verified": False, "reason": "unusable_input", "detail": str(error)}
     if options.json:
         print(json.dumps(result, indent=2))
     else:
@@ -67,12 +57,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="regalia-verify",
-        description="Check Regalia's receipts and logs, trusting only the keys in the policy file.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    plain = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser("regalia-verify", description=__doc__, formatter_class=plain)
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="command")
     common = argparse.ArgumentParser(add_help=False)
@@ -80,80 +66,58 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument("--json", action="store_true", help="print the result as JSON")
 
     receipt = commands.add_parser("receipt", parents=[common], help="check one answer's receipt")
+    receipt.set_defaults(run=_receipt)
     receipt.add_argument("file", type=Path, help="the receipt (a tlog-proof)")
     receipt.add_argument("--request", type=Path, help="the exact bytes of the request body")
     receipt.add_argument("--response", type=Path, help="the exact bytes of the response body")
-    receipt.set_defaults(run=_receipt)
 
     log = commands.add_parser("log", parents=[common], help="check every entry of a log")
+    log.set_defaults(run=_log)
     log.add_argument("location", help="the log's folder or URL")
     log.add_argument("--previous", type=Path, help="an older checkpoint that the log must extend")
-    log.add_argument(
-        "--closed", action="store_true", help="the log has ended: calls without outcome are a fault"
-    )
-    log.set_defaults(run=_log)
+    log.add_argument("--closed", action="store_true", help="the log has ended: open calls are a fault")
 
-    consistency = commands.add_parser(
-        "consistency", parents=[common], help="check that one checkpoint extends another"
-    )
-    consistency.add_argument("old", type=Path, help="the older checkpoint")
-    consistency.add_argument("new", type=Path, help="the newer checkpoint")
-    proof = consistency.add_mutually_exclusive_group(required=True)
+    pair = commands.add_parser("consistency", parents=[common], help="compare two checkpoints")
+    pair.set_defaults(run=_consistency)
+    pair.add_argument("old", type=Path, help="the older checkpoint")
+    pair.add_argument("new", type=Path, help="the newer checkpoint")
+    proof = pair.add_mutually_exclusive_group(required=True)
     proof.add_argument("--log", help="the log's folder or URL, whose tiles prove it")
     proof.add_argument("--proof", type=Path, help="a consistency proof, one base64 hash per line")
-    consistency.set_defaults(run=_consistency)
     return parser
 
 
 def _receipt(options: argparse.Namespace, policy: TrustPolicy) -> Result:
-    content = {
-        part: path if path is None else read_file(path, MAX_CONTENT)
-        for part, path in (("request", options.request), ("response", options.response))
-    }
-    verified = verify_receipt(read_file(options.file, MAX_PROOF), policy, **content)
+    request, response = _read(options.request, MAX_CONTENT), _read(options.response, MAX_CONTENT)
+    verified = verify_receipt(read_file(options.file, MAX_PROOF), policy, request, response)
+    matched = ", ".join(part for part, state in verified.parts.items() if state == MATCHES)
+    compared = f"; the {matched} at hand are exactly what it commits to" if matched else ""
     return {
-        "verified": True,
         "index": verified.index,
         **_describe(verified.endorsement),
         "parts": verified.parts,
         "record": verified.record,
-        "proves": _receipt_proves(verified),
-        "does_not_prove": DOES_NOT_PROVE + ("" if verified.endorsement.witnessed else UNWITNESSED),
+        "proves": f"The log {verified.endorsement.checkpoint.origin} holds this record of"
+        f" {verified.record['call']} as entry {verified.index}{compared}.",
     }
 
 
-def _receipt_proves(verified: VerifiedReceipt) -> str:
-    matched = [part for part, state in verified.parts.items() if state == MATCHES]
-    compared = f"; the {', '.join(matched)} at hand are exactly what it commits to" if matched else ""
-    return (
-        f"The log {verified.endorsement.checkpoint.origin} holds this record of"
-        f" {verified.record['call']} as entry {verified.index}{compared}."
-    )
-
-
 def _log(options: argparse.Namespace, policy: TrustPolicy) -> Result:
-    previous = None if options.previous is None else read_file(options.previous, MAX_NOTE)
-    report = verify_log(
-        open_source(options.location),
-        policy,
-        previous=previous,
-        closed=options.closed,
-        progress=_Progress() if sys.stderr.isatty() else None,
-    )
+    source, previous = open_source(options.location), _read(options.previous, MAX_NOTE)
+    progress = _show_progress if sys.stderr.isatty() else None
+    report = verify_log(source, policy, previous=previous, closed=options.closed, progress=progress)
     history = report.history
     return {
-        "verified": True,
         **_describe(report.endorsement),
-        "extends_size": None if report.previous is None else report.previous.checkpoint.size,
+        "extends_size": report.previous.checkpoint.size if report.previous else None,
         "kinds": dict(sorted(history.kinds.items())),
         "open_calls": len(history.open),
-        "first_open_calls": list(history.open)[:SHOWN_CALLS],
+        "first_open_calls": history.open[:SHOWN_CALLS],
         "first_time": _time(history.first_time),
         "last_time": _time(history.last_time),
         "times_backwards": history.times_backwards,
         "proves": f"These are all {history.size} entries that the log had when its checkpoint was signed,"
         " none changed or missing, and every call that ended has one admission and one outcome.",
-        "does_not_prove": DOES_NOT_PROVE + ("" if report.endorsement.witnessed else UNWITNESSED),
     }
 
 
@@ -162,13 +126,16 @@ def _consistency(options: argparse.Namespace, policy: TrustPolicy) -> Result:
     proof = open_source(options.log) if options.log else _read_proof(options.proof)
     older, newer = verify_extension(old, new, policy, proof)
     return {
-        "verified": True,
         **_describe(newer),
         "extends_size": older.checkpoint.size,
         "proves": f"The log of {newer.checkpoint.size} entries begins with the"
         f" {older.checkpoint.size} entries of the older checkpoint, unchanged.",
         "does_not_prove": "It says nothing about what the entries are; `regalia-verify log` reads them.",
     }
+
+
+def _read(path: Path | None, limit: int) -> bytes | None:
+    return None if path is None else read_file(path, limit)
 
 
 def _read_proof(path: Path) -> tuple[bytes, ...]:
@@ -184,13 +151,16 @@ def _describe(endorsement: Endorsement) -> Result:
         "root": endorsement.checkpoint.root.hex(),
         "signers": list(endorsement.signers),
         "witnessed": endorsement.witnessed,
+        "does_not_prove": DOES_NOT_PROVE + ("" if endorsement.witnessed else UNWITNESSED),
     }
 
 
-def _time(milliseconds: int | None) -> str | None:
-    if milliseconds is None:
-        return None
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")
+def _time(milliseconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(milliseconds // 1000))
+
+
+def _show_progress(done: int, size: int) -> None:
+    print(f"{done}/{size} entries", end="\n" if done == size else "\r", file=sys.stderr, flush=True)
 
 
 def _print(result: Result) -> None:
@@ -212,17 +182,3 @@ def _printable(value: Any) -> str:
     """Text for a terminal: nothing from a record may move the cursor or hide what follows."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return "".join(character if character.isprintable() else f"\\u{ord(character):04x}" for character in text)
-
-
-class _Progress:
-    """A line on the terminal, at most a few times a second."""
-
-    def __init__(self) -> None:
-        self.next = 0.0
-
-    def __call__(self, done: int, size: int) -> None:
-        """Show how far the log has been read."""
-        now = time.monotonic()
-        if now >= self.next or done == size:
-            self.next = now + 0.2
-            print(f"{done}/{size} entries", end="\n" if done == size else "\r", file=sys.stderr, flush=True)

@@ -6,10 +6,7 @@ class FormatError(Exception):
 
 
 class NotVerified(Exception):
-    """The input can be read, and a check failed.
-
-    `reason` is a short code that scripts may rely on; the message is a sentence for people.
-    """
+    """The input can be read, and a check failed: `reason` is a code for scripts, the message for people."""
 
     def __init__(self, reason: str, message: str):
         super().__init__(message)

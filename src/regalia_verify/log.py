@@ -17,14 +17,11 @@ from dataclasses import dataclass
 
 from .errors import NotVerified
 from .history import History
-from .merkle import Frontier, consistency_proof, leaf_hash, verify_consistency
+from .merkle import consistency_proof, leaf_hash, root_hash, verify_consistency
 from .note import MAX_NOTE, SignedNote
 from .policy import Endorsement, TrustPolicy
 from .source import Source, TiledLog
-from .tiles import TILE_HEIGHT, TILE_WIDTH, tile_root
-
-MAX_LEVELS = 8  # 256^8 entries are more than a size of 63 bits can count
-Progress = Callable[[int, int], None]
+from .tiles import TILE_WIDTH
 
 
 @dataclass(frozen=True)
@@ -42,7 +39,7 @@ def verify_log(
     *,
     previous: bytes | None = None,
     closed: bool = False,
-    progress: Progress | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> LogReport:
     """Check a whole log against a policy, and optionally that it extends a `previous` checkpoint.
 
@@ -51,22 +48,22 @@ def verify_log(
     endorsement = policy.check(SignedNote.parse(source.read("checkpoint", MAX_NOTE)))
     older = None if previous is None else _check_older(previous, endorsement, policy)
     checkpoint = endorsement.checkpoint
-    log = TiledLog(source, checkpoint.size)
-    tree, history = _Tree(log), History(checkpoint.origin)
+    log, history = TiledLog(source, checkpoint.size), History(checkpoint.origin)
+    bundles: list[bytes] = []  # the root of each
     for n in range(-(-checkpoint.size // TILE_WIDTH)):
         entries = log.bundle(n)
         leaves = [leaf_hash(entry) for entry in entries]
-        if older and n == older.checkpoint.size // TILE_WIDTH:
-            _check_root(tree.root(leaves[: older.checkpoint.size % TILE_WIDTH]), older, "log_rewritten")
-        tree.add(n, leaves)
+        _check_tile(log, 0, n, leaves)
+        if older and n == (older.checkpoint.size - 1) // TILE_WIDTH:
+            begun = leaves[: older.checkpoint.size - n * TILE_WIDTH]
+            _check_root([*bundles, root_hash(begun)], older, "log_rewritten")
+        bundles.append(root_hash(leaves))
         for entry, leaf in zip(entries, leaves, strict=True):
             history.add(entry, leaf)
         if progress:
             progress(history.size, checkpoint.size)
-    root = tree.finish()
-    _check_root(root, endorsement, "root_mismatch")
-    if older and older.checkpoint.size == checkpoint.size:
-        _check_root(root, older, "log_rewritten")
+    _check_upper_tiles(log, bundles[: checkpoint.size // TILE_WIDTH])
+    _check_root(bundles, endorsement, "root_mismatch")
     if closed and history.open:
         raise NotVerified("outcome_missing", f"{len(history.open)} calls have no outcome in a closed log")
     return LogReport(endorsement, older, history)
@@ -95,47 +92,23 @@ def _check_older(note: bytes, newer: Endorsement, policy: TrustPolicy) -> Endors
     return older
 
 
-def _check_root(root: bytes, endorsement: Endorsement, reason: str) -> None:
+def _check_upper_tiles(log: TiledLog, hashes: list[bytes]) -> None:
+    """Check the tiles above level 0, given the roots of the full bundles."""
+    level = 1
+    while hashes:
+        tiles = [hashes[start : start + TILE_WIDTH] for start in range(0, len(hashes), TILE_WIDTH)]
+        for n, tile in enumerate(tiles):
+            _check_tile(log, level, n, tile)
+        hashes = [root_hash(tile) for tile in tiles if len(tile) == TILE_WIDTH]
+        level += 1
+
+
+def _check_tile(log: TiledLog, level: int, n: int, hashes: list[bytes]) -> None:
+    if log.tile(level, n) != hashes:
+        raise NotVerified("tile_mismatch", f"tile {n} of level {level} is not what lies below it hashes to")
+
+
+def _check_root(bundles: list[bytes], endorsement: Endorsement, reason: str) -> None:
     checkpoint = endorsement.checkpoint
-    if root != checkpoint.root:
+    if root_hash(bundles) != checkpoint.root:
         raise NotVerified(reason, f"the entries do not lead to the root signed for {checkpoint.size} of them")
-
-
-class _Tree:
-    """The tree over the bundles so far: for every level, the hashes of its last, partial tile."""
-
-    def __init__(self, log: TiledLog):
-        self.log = log
-        self.levels: list[list[bytes]] = [[] for _ in range(MAX_LEVELS)]
-
-    def add(self, n: int, hashes: list[bytes], level: int = 0) -> None:
-        """Add tile `n` of a level, computed from what is below; it must be the log's."""
-        if self.log.tile(level, n) != hashes:
-            raise NotVerified(
-                "tile_mismatch", f"tile {n} of level {level} is not what lies below it hashes to"
-            )
-        if len(hashes) < TILE_WIDTH:
-            self.levels[level] = hashes
-            return
-        above = self.levels[level + 1]
-        above.append(tile_root(hashes))
-        if len(above) == TILE_WIDTH:
-            self.levels[level + 1] = []
-            self.add(n // TILE_WIDTH, above, level + 1)
-
-    def finish(self) -> bytes:
-        """Compare the partial tiles of the upper levels with the log's; return the root."""
-        for level in range(1, MAX_LEVELS):
-            if self.levels[level]:
-                self.add(self.log.size >> (TILE_HEIGHT * (level + 1)), self.levels[level], level)
-        return self.root(self.levels[0])
-
-    def root(self, leaves: list[bytes]) -> bytes:
-        """The root over the full bundles so far and these further leaf hashes."""
-        frontier = Frontier()
-        for level in range(MAX_LEVELS - 1, 0, -1):
-            for subtree in self.levels[level]:
-                frontier.append(subtree, TILE_HEIGHT * level)
-        for leaf in leaves:
-            frontier.append(leaf)
-        return frontier.root()

@@ -4,7 +4,6 @@ Three signature types are known: 0x01 (Ed25519 over the text), 0x04 (Ed25519 ove
 time) and 0x06 (ML-DSA-44 over a binary statement about a tree, with the signer's name and a time).
 """
 
-import re
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Self
@@ -17,22 +16,16 @@ from .checkpoint import Checkpoint
 from .errors import FormatError, NotVerified
 from .strict import MAX_DECIMAL, base64_bytes, base64_text, utf8_lines
 
-ED25519 = 0x01
-ED25519_COSIGNATURE = 0x04
-MLDSA44_COSIGNATURE = 0x06
-PUBLIC_SIZE = {ED25519: 32, ED25519_COSIGNATURE: 32, MLDSA44_COSIGNATURE: 1312}
-SIGNATURE_SIZE = {ED25519: 64, ED25519_COSIGNATURE: 8 + 64, MLDSA44_COSIGNATURE: 8 + 2420}
-
+ED25519, ED25519_COSIGNATURE, MLDSA44_COSIGNATURE = 0x01, 0x04, 0x06
+ALGORITHMS: dict[int, tuple[type[Ed25519PublicKey | MLDSA44PublicKey], int, int]] = {
+    ED25519: (Ed25519PublicKey, 32, 64),  # the lengths of key and signature
+    ED25519_COSIGNATURE: (Ed25519PublicKey, 32, 8 + 64),  # the time comes first
+    MLDSA44_COSIGNATURE: (MLDSA44PublicKey, 1312, 8 + 2420),
+}
 MAX_NOTE = 512 * 1024
 MAX_SIGNATURES = 100
 MAX_NAME = 255
-KEY_ID = re.compile(r"[0-9a-f]{8}")
 DASH = "\u2014 "
-
-
-def key_id(name: str, key_type: int, public: bytes) -> bytes:
-    """The four bytes that, with the name, tell a signature's key."""
-    return sha256(name.encode() + b"\n" + bytes([key_type]) + public).digest()[:4]
 
 
 @dataclass(frozen=True)
@@ -46,49 +39,50 @@ class VerifierKey:
 
     @classmethod
     def create(cls, name: str, key_type: int, public: bytes) -> Self:
-        """The verifier key for raw public key bytes."""
-        return cls(name, key_id(name, key_type, public), key_type, public)
+        """The verifier key for raw public key bytes; its id is their hash."""
+        key_id = sha256(name.encode() + b"\n" + bytes([key_type]) + public).digest()[:4]
+        return cls(name, key_id, key_type, public)
 
     @classmethod
     def parse(cls, text: str) -> Self:
         """Read a vkey; its id must be the one its content demands."""
         parts = text.split("+", 2)  # base64 may contain a plus, a name may not
-        if len(parts) != 3 or not KEY_ID.fullmatch(parts[1]):
+        if len(parts) != 3:
             raise FormatError("verifier key: expected name+id+key")
         name = _checked_name(parts[0])
         blob = base64_bytes(parts[2], "verifier key")
-        if not blob or len(blob) - 1 != PUBLIC_SIZE.get(blob[0]):
+        if not blob or blob[0] not in ALGORITHMS or len(blob) != 1 + ALGORITHMS[blob[0]][1]:
             raise FormatError(f"verifier key {name}: unknown type or wrong length")
         key = cls.create(name, blob[0], blob[1:])
         if key.key_id.hex() != parts[1]:
-            raise FormatError(f"verifier key {name}: its id should be {key.key_id.hex()}, not {parts[1]}")
-        try:
-            key._loaded()
-        except ValueError as error:
-            raise FormatError(f"verifier key {name}: not a valid public key") from error
+            raise FormatError(f"verifier key {name}: its id should be {key.key_id.hex()}")
         return key
 
     def encode(self) -> str:
         """The vkey as text."""
         return f"{self.name}+{self.key_id.hex()}+{base64_text(bytes([self.type]) + self.public)}"
 
-    def _loaded(self) -> Ed25519PublicKey | MLDSA44PublicKey:
-        if self.type == MLDSA44_COSIGNATURE:
-            return MLDSA44PublicKey.from_public_bytes(self.public)
-        return Ed25519PublicKey.from_public_bytes(self.public)
-
 
 @dataclass(frozen=True)
 class Signature:
-    """One signature line, not yet verified."""
+    """One signature line, not yet verified; of a cosignature (0x04, 0x06), the time leads the blob."""
 
     name: str
     key_id: bytes
     blob: bytes
 
+    @classmethod
+    def parse(cls, line: str) -> Self:
+        """Read a line without its newline."""
+        name, space, encoded = line.removeprefix(DASH).partition(" ")
+        blob = base64_bytes(encoded, "note signature")
+        if not line.startswith(DASH) or not space or len(blob) < 5:
+            raise FormatError("note: a line below the text is not a signature line")
+        return cls(_checked_name(name), blob[:4], blob[4:])
+
     @property
     def timestamp(self) -> int:
-        """The time that a cosignature (0x04, 0x06) carries, in seconds since the epoch."""
+        """The time of a cosignature, in seconds since the epoch."""
         return int.from_bytes(self.blob[:8], "big")
 
 
@@ -102,14 +96,13 @@ class SignedNote:
     @classmethod
     def parse(cls, data: bytes | str) -> Self:
         """Read a note; the signatures are the lines after the last empty line."""
-        note = utf8_lines(data, "note", MAX_NOTE)
-        text, gap, block = note.rpartition("\n\n")
+        text, gap, block = utf8_lines(data, "note", MAX_NOTE).rpartition("\n\n")
         if not gap or not block.endswith("\n"):
             raise FormatError("note: expected text, an empty line and signature lines")
         lines = block[:-1].split("\n")
         if len(lines) > MAX_SIGNATURES:
             raise FormatError(f"note: more than {MAX_SIGNATURES} signatures")
-        return cls(text + "\n", tuple(_parse_signature(line) for line in lines))
+        return cls(text + "\n", tuple(Signature.parse(line) for line in lines))
 
     def encode(self) -> str:
         """The note as text."""
@@ -130,59 +123,32 @@ def cosignature_v1_message(text: str, timestamp: int) -> bytes:
 def cosigned_message(cosigner: str, checkpoint: Checkpoint, timestamp: int) -> bytes:
     """What a type 0x06 cosignature of a whole tree signs."""
     name, origin = cosigner.encode(), checkpoint.origin.encode()
-    return b"".join([
-        b"subtree/v1\n\x00",
-        bytes([len(name)]),
-        name,
-        timestamp.to_bytes(8, "big"),
-        bytes([len(origin)]),
-        origin,
-        bytes(8),
-        checkpoint.size.to_bytes(8, "big"),
-        checkpoint.root,
-    ])  # fmt: skip
+    signer = bytes([len(name)]) + name + timestamp.to_bytes(8, "big")
+    leaves = bytes(8) + checkpoint.size.to_bytes(8, "big")  # from 0 to the size
+    return b"subtree/v1\n\x00" + signer + bytes([len(origin)]) + origin + leaves + checkpoint.root
 
 
 def verify(text: str, signature: Signature, key: VerifierKey) -> None:
     """Check one signature over a note's text (for 0x06, a checkpoint); raise NotVerified otherwise."""
-    try:
-        _verify(text, signature, key)
-    except InvalidSignature as error:
-        raise NotVerified("bad_signature", f"the signature of {key.name} is not valid") from error
-
-
-def _verify(text: str, signature: Signature, key: VerifierKey) -> None:
-    if (signature.name, signature.key_id) != (key.name, key.key_id):
-        raise InvalidSignature
-    if len(signature.blob) != SIGNATURE_SIZE[key.type]:
-        raise InvalidSignature
+    public_key, _, length = ALGORITHMS[key.type]
+    time, signed = signature.timestamp, signature.blob[8:]
     if key.type == ED25519:
-        key._loaded().verify(signature.blob, text.encode())
-        return
-    if signature.timestamp > MAX_DECIMAL:
-        raise InvalidSignature
-    if key.type == ED25519_COSIGNATURE:
-        message = cosignature_v1_message(text, signature.timestamp)
+        time, signed, message = 0, signature.blob, text.encode()
+    elif key.type == ED25519_COSIGNATURE:
+        message = cosignature_v1_message(text, time)
     else:
-        message = cosigned_message(key.name, Checkpoint.parse(text), signature.timestamp)
-    key._loaded().verify(signature.blob[8:], message)
-
-
-def _parse_signature(line: str) -> Signature:
-    name, space, encoded = line.removeprefix(DASH).partition(" ")
-    if not line.startswith(DASH) or not space:
-        raise FormatError("note: a line below the text is not a signature line")
-    blob = base64_bytes(encoded, "note signature")
-    if len(blob) < 5:
-        raise FormatError("note: a signature is shorter than 5 bytes")
-    return Signature(_checked_name(name), blob[:4], blob[4:])
+        message = cosigned_message(key.name, Checkpoint.parse(text), time)
+    try:
+        public_key.from_public_bytes(key.public).verify(signed, message)
+        genuine = (signature.name, signature.key_id, len(signature.blob)) == (key.name, key.key_id, length)
+    except InvalidSignature:
+        genuine = False
+    if not genuine or time > MAX_DECIMAL:
+        raise NotVerified("bad_signature", f"the signature of {key.name} is not valid")
 
 
 def _checked_name(name: str) -> str:
-    try:
-        length = len(name.encode())
-    except UnicodeError as error:
-        raise FormatError("key name: not valid UTF-8") from error
-    if not 1 <= length <= MAX_NAME or "+" in name or any(character.isspace() for character in name):
-        raise FormatError(f"key name: 1 to {MAX_NAME} bytes, without spaces and plus signs")
+    utf8_lines(name, "key name", MAX_NAME)
+    if not name or "+" in name or any(character.isspace() for character in name):
+        raise FormatError("key name: must not be empty, nor contain spaces or plus signs")
     return name

@@ -40,10 +40,8 @@ class TlogProof:
         extra = None
         if lines and lines[0].startswith("extra "):
             extra = base64_bytes(lines.pop(0).removeprefix("extra "), "tlog-proof extra")
-        if not lines or not lines[0].startswith("index "):
-            raise FormatError("tlog-proof: expected the line `index`")
+        if not lines or not lines[0].startswith("index ") or len(lines) > 1 + MAX_HASHES:
+            raise FormatError(f"tlog-proof: expected an `index` line and at most {MAX_HASHES} hashes")
         index = decimal(lines.pop(0).removeprefix("index "), "tlog-proof index")
-        if len(lines) > MAX_HASHES:
-            raise FormatError(f"tlog-proof: more than {MAX_HASHES} hashes")
         hashes = tuple(base64_bytes(line, "tlog-proof hash", HASH_SIZE) for line in lines)
         return cls(index, hashes, checkpoint, extra)

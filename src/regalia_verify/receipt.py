@@ -19,7 +19,7 @@ What `verify_receipt` checks, in this order:
 """
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 from .errors import FormatError, NotVerified
 from .kinds import OUTCOMES
@@ -30,6 +30,10 @@ from .proof import TlogProof
 from .record import PARTS, SALT_SIZE, Record, canonical, commit, parse, parse_canonical
 from .strict import base64_bytes, base64_text
 
+MATCHES = "matches"
+NOT_COMPARED = "not compared"  # no file was given
+NOT_OPENED = "not opened"  # the receipt has no salt for it: erased, or not the caller's to see
+
 
 @dataclass(frozen=True)
 class Opening:
@@ -37,28 +41,6 @@ class Opening:
 
     salt: bytes
     content: bytes | None = None
-
-
-@dataclass(frozen=True)
-class Receipt:
-    """A receipt that has been read and not yet verified."""
-
-    proof: TlogProof
-    entry: bytes
-    note: SignedNote
-    record: Record
-    openings: dict[str, Opening]
-
-    @classmethod
-    def parse(cls, data: bytes | str) -> Self:
-        """Read a receipt; raise FormatError if it is not one."""
-        proof = TlogProof.parse(data)
-        if proof.extra is None:
-            raise FormatError(
-                "receipt: the proof has no `extra` line, so it does not say which entry it is about"
-            )
-        entry, openings = parse_extra(proof.extra)
-        return cls(proof, entry, SignedNote.parse(proof.checkpoint), parse(entry), openings)
 
 
 @dataclass(frozen=True)
@@ -71,11 +53,6 @@ class VerifiedReceipt:
     parts: dict[str, str]  # part that the record commits to -> MATCHES, NOT_COMPARED or NOT_OPENED
 
 
-MATCHES = "matches"
-NOT_COMPARED = "not compared"  # no file was given
-NOT_OPENED = "not opened"  # the receipt has no salt for it: erased, or not the caller's to see
-
-
 def verify_receipt(
     data: bytes | str, policy: TrustPolicy, request: bytes | None = None, response: bytes | None = None
 ) -> VerifiedReceipt:
@@ -83,35 +60,32 @@ def verify_receipt(
 
     Raises FormatError if `data` is not a receipt and NotVerified if a check fails.
     """
-    receipt = Receipt.parse(data)
-    endorsement = policy.check(receipt.note)
-    checkpoint, index = endorsement.checkpoint, receipt.proof.index
-    verify_inclusion(index, checkpoint.size, leaf_hash(receipt.entry), receipt.proof.hashes, checkpoint.root)
-    if receipt.record["kind"] not in OUTCOMES:
-        raise NotVerified(
-            "not_an_outcome", f"the entry is a {receipt.record['kind']}, not the outcome of a call"
-        )
-    files = {"request": request, "response": response}
-    parts = {part: _compare(part, receipt, files.get(part)) for part in PARTS}
-    return VerifiedReceipt(
-        receipt.record, index, endorsement, {part: found for part, found in parts.items() if found}
-    )
+    proof = TlogProof.parse(data)
+    if proof.extra is None:
+        raise FormatError("receipt: the proof has no `extra` line, so it does not say what it is about")
+    entry, openings = parse_extra(proof.extra)
+    note, record = SignedNote.parse(proof.checkpoint), parse(entry)
+    endorsement = policy.check(note)
+    checkpoint = endorsement.checkpoint
+    verify_inclusion(proof.index, checkpoint.size, leaf_hash(entry), proof.hashes, checkpoint.root)
+    if record["kind"] not in OUTCOMES:
+        raise NotVerified("not_an_outcome", f"the entry is a {record['kind']}, not the outcome of a call")
+    contents = {"request": request, "response": response}
+    parts = {part: _compare(part, record.get(part), openings.get(part), contents.get(part)) for part in PARTS}
+    found = {part: state for part, state in parts.items() if state}
+    return VerifiedReceipt(record, proof.index, endorsement, found)
 
 
-def _compare(part: str, receipt: Receipt, content: bytes | None) -> str:
+def _compare(part: str, commitment: str | None, opening: Opening | None, content: bytes | None) -> str:
     """Hold what is at hand of a part against the record's commitment; empty if there is neither."""
-    commitment = receipt.record.get(part)
-    opening = receipt.openings.get(part)
     if commitment is None:
-        if opening is not None or content is not None:
-            raise NotVerified(f"{part}_not_committed", f"the record does not commit to any {part}")
-        return ""
+        if opening is None and content is None:
+            return ""
+        raise NotVerified(f"{part}_not_committed", f"the record does not commit to any {part}")
     if opening is None:
-        if content is not None:
-            raise NotVerified(
-                f"{part}_not_opened", f"the receipt lacks the salt that the {part} is checked with"
-            )
-        return NOT_OPENED
+        if content is None:
+            return NOT_OPENED
+        raise NotVerified(f"{part}_not_opened", f"the receipt lacks the salt to check the {part} with")
     contents = [item for item in (content, opening.content) if item is not None]
     if any(commit(part, opening.salt, item) != commitment for item in contents):
         raise NotVerified(f"{part}_mismatch", f"the {part} is not the one that the record commits to")
@@ -130,27 +104,18 @@ def encode_extra(entry: bytes, openings: dict[str, Opening]) -> bytes:
 
 def parse_extra(data: bytes) -> tuple[bytes, dict[str, Opening]]:
     """The entry and the openings of a receipt's `extra`."""
-    extra = _object(parse_canonical(data), "extra", {"entry", "openings"})
-    entry = base64_bytes(_text(extra, "entry"), "receipt entry")
-    openings = {}
-    for part, value in _object(extra.get("openings"), "openings", set(PARTS)).items():
-        opening = _object(value, part, {"salt", "content"})
-        salt = base64_bytes(_text(opening, "salt"), f"receipt {part} salt", SALT_SIZE)
-        content = None
-        if "content" in opening:
-            content = base64_bytes(_text(opening, "content"), f"receipt {part} content")
-        openings[part] = Opening(salt, content)
-    return entry, openings
+    match parse_canonical(data):
+        case {"entry": str(entry), "openings": dict(openings), **more} if not more:
+            found = {part: _parse_opening(part, opening) for part, opening in openings.items()}
+            return base64_bytes(entry, "receipt entry"), found
+    raise FormatError("receipt: its `extra` line must have an `entry`, `openings` and nothing else")
 
 
-def _object(value: Any, what: str, allowed: set[str]) -> dict[str, Any]:
-    if type(value) is not dict or not value.keys() <= allowed:
-        raise FormatError(f"receipt: {what} must be an object with only {sorted(allowed)}")
-    return value
-
-
-def _text(fields: dict[str, Any], name: str) -> str:
-    value = fields.get(name)
-    if type(value) is not str:
-        raise FormatError(f"receipt: {name} must be a string")
-    return value
+def _parse_opening(part: str, opening: Any) -> Opening:
+    match opening:
+        case {"salt": str(salt)} if part in PARTS and len(opening) == 1:
+            return Opening(base64_bytes(salt, f"receipt {part} salt", SALT_SIZE))
+        case {"salt": str(salt), "content": str(content)} if part in PARTS and len(opening) == 2:
+            data = base64_bytes(content, f"receipt {part} content")
+            return Opening(base64_bytes(salt, f"receipt {part} salt", SALT_SIZE), data)
+    raise FormatError(f"receipt: an opening is of one of {PARTS}, with a `salt` and at most a `content`")

@@ -3,14 +3,12 @@
 An entry is one JSON object in canonical form (RFC 8785) that holds integers below 2^53 and strings,
 and arrays and objects of these; no fractions, booleans or null. Keys are ASCII. So a record has
 exactly one spelling: what re-encodes to the same bytes has no duplicate keys, no extra spaces and
-no second way of writing a number or a character.
-
-Which fields a record has is in `kinds`.
+no second way of writing a number or a character. Which fields a record has is in `kinds`.
 """
 
 import json
 from hashlib import sha256
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 from .errors import FormatError
 from .kinds import validate
@@ -33,28 +31,6 @@ def commit(part: str, salt: bytes, content: bytes) -> str:
     return sha256(COMMITMENT_DOMAIN + part.encode() + b"\x00" + salt + length + content).hexdigest()
 
 
-def canonical(value: Any) -> bytes:
-    """The canonical JSON of plain values; raise FormatError for anything that is not plain."""
-    _check_plain(value, MAX_DEPTH)
-    try:
-        return _encode(value)
-    except UnicodeEncodeError as error:
-        raise FormatError("JSON: a string is not valid Unicode") from error
-
-
-def parse_canonical(data: bytes) -> Any:
-    """Read JSON that must be canonical and plain; raise FormatError otherwise."""
-    try:
-        value = _decode(data.decode("utf-8"))
-        same = _encode(value) == data
-    except (ValueError, RecursionError) as error:  # UnicodeError and JSONDecodeError are ValueErrors
-        raise FormatError(f"JSON: {str(error)[:200]}") from error
-    if not same:
-        raise FormatError("JSON: not in canonical form (RFC 8785)")
-    _check_plain(value, MAX_DEPTH)
-    return value
-
-
 def parse(data: bytes) -> Record:
     """Read one log entry; raise FormatError if it is not a well-formed record of a known kind."""
     if len(data) > MAX_RECORD:
@@ -66,18 +42,27 @@ def parse(data: bytes) -> Record:
     return record
 
 
-def _refuse_number(text: str) -> NoReturn:
-    raise ValueError(f"the number {text[:40]} is not an integer")
+def parse_canonical(data: bytes) -> Any:
+    """Read JSON that must be canonical and plain; raise FormatError otherwise."""
+    try:
+        value = json.loads(data.decode())
+    except (ValueError, RecursionError) as error:  # UnicodeError and JSONDecodeError are ValueErrors
+        raise FormatError(f"JSON: {str(error)[:200]}") from error
+    if canonical(value) != data:
+        raise FormatError("JSON: not in canonical form (RFC 8785)")
+    return value
 
 
-_decode = json.JSONDecoder(parse_float=_refuse_number, parse_constant=_refuse_number).decode
-_encode_text = json.JSONEncoder(
-    ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False, check_circular=False
-).encode
+def canonical(value: Any) -> bytes:
+    """The canonical JSON of plain values; raise FormatError for anything that is not plain."""
+    _check_plain(value, MAX_DEPTH)
+    try:
+        return _encode(value).encode()
+    except UnicodeEncodeError as error:
+        raise FormatError("JSON: a string is not valid Unicode") from error
 
 
-def _encode(value: Any) -> bytes:
-    return _encode_text(value).encode("utf-8")
+_encode = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
 
 
 def _check_plain(value: Any, depth: int) -> None:

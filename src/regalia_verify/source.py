@@ -1,23 +1,22 @@
-"""Where a log's files come from: a folder, or a URL when one is asked for.
-
-A source reads one file of at most `limit` bytes. It raises `Missing` if the log does not have the
-file, and FormatError if it cannot be read or is too long.
-"""
+"""Where a log's files come from: a folder, or a URL when one is asked for."""
 
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
 from functools import lru_cache, partial
-from http.client import HTTPException, HTTPResponse
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any, Protocol
 
 from . import tiles
 from .errors import FormatError, NotVerified
+from .merkle import root_hash
 
 TIMEOUT_S = 30
 CACHED_TILES = 64
+PathOf = Callable[[int], str]  # of a file of this width
+Parse = Callable[[bytes, int], list[bytes]]  # of which there must be so many
 
 
 class Missing(FormatError):
@@ -28,7 +27,7 @@ class Source(Protocol):
     """A log, as files under their paths."""
 
     def read(self, path: str, limit: int) -> bytes:
-        """The content of one file."""
+        """One file of at most `limit` bytes; Missing if there is none, FormatError if it can't be read."""
         ...
 
 
@@ -39,54 +38,40 @@ class Folder:
         self.root = root
 
     def read(self, path: str, limit: int) -> bytes:
-        """The content of one file."""
+        """Read a file of the log."""
         return read_file(self.root / path, limit)
 
 
 class Web:
-    """A log behind a URL prefix; redirects stay within its scheme."""
+    """A log behind a URL prefix. Redirects are not followed: they could lead to files of this machine."""
 
     def __init__(self, prefix: str):
         self.prefix = prefix.rstrip("/")
-        self._opener = urllib.request.build_opener(_SameScheme)
+        self._opener = urllib.request.build_opener(_NoRedirects)
 
     def read(self, path: str, limit: int) -> bytes:
-        """The content of one file."""
+        """Read a file of the log; the timeout is for all of it, and for each packet."""
         url = f"{self.prefix}/{path}"
         request = urllib.request.Request(url, headers={"Accept-Encoding": "identity"})  # noqa: S310 - http(s), see open_source
+        deadline = time.monotonic() + TIMEOUT_S
+        body = bytearray()
         try:
             with self._opener.open(request, timeout=TIMEOUT_S) as reply:
                 if reply.headers.get("Content-Encoding", "identity") != "identity":
                     raise FormatError(f"{url}: the server compresses although it was asked not to")
-                return _bounded(_read_reply(reply, limit + 1, url), limit, url)
-        except urllib.error.HTTPError as error:
-            if error.code in {404, 410}:
-                raise Missing(f"{url}: HTTP status {error.code}") from error
-            raise FormatError(f"{url}: HTTP status {error.code}") from error
+                while len(body) <= limit and (chunk := reply.read1(limit + 1 - len(body))):
+                    body += chunk
+                    if time.monotonic() > deadline:
+                        raise FormatError(f"{url}: took longer than {TIMEOUT_S} s")
         except (OSError, HTTPException) as error:
-            raise FormatError(f"{url}: {error}") from error
+            missing = isinstance(error, urllib.error.HTTPError) and error.code in {404, 410}
+            raise (Missing if missing else FormatError)(f"{url}: {error}") from error
+        return _bounded(bytes(body), limit, url)
 
 
-class _SameScheme(urllib.request.HTTPRedirectHandler):
-    """Neither into files of this machine, nor from https to http."""
-
-    def redirect_request(self, req: urllib.request.Request, *rest: Any) -> urllib.request.Request | None:
-        """Refuse to follow into another scheme."""
-        request = super().redirect_request(req, *rest)
-        if request is not None and request.type != req.type:
-            raise FormatError(f"{req.full_url}: redirects to another scheme: {request.full_url[:200]}")
-        return request
-
-
-def _read_reply(reply: HTTPResponse, limit: int, url: str) -> bytes:
-    """At most `limit` bytes of a reply; the timeout is for all of it, not for each packet."""
-    deadline = time.monotonic() + TIMEOUT_S
-    body = bytearray()
-    while len(body) < limit and (chunk := reply.read1(limit - len(body))):
-        body += chunk
-        if time.monotonic() > deadline:
-            raise FormatError(f"{url}: took longer than {TIMEOUT_S} s")
-    return bytes(body)
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_: Any) -> None:
+        return None
 
 
 def open_source(location: str) -> Source:
@@ -109,6 +94,12 @@ def read_file(path: Path, limit: int) -> bytes:
         raise FormatError(f"{path}: {error.strerror}") from error
 
 
+def _bounded(data: bytes, limit: int, what: str) -> bytes:
+    if len(data) > limit:
+        raise FormatError(f"{what}: longer than {limit} bytes")
+    return data
+
+
 class TiledLog:
     """The tiles and bundles of a log whose checkpoint has `size` entries.
 
@@ -124,42 +115,26 @@ class TiledLog:
     def node(self, level: int, index: int) -> bytes:
         """The hash of a complete subtree, for proofs (see `merkle`)."""
         tile_level, n, first, count = tiles.tile_of_node(level, index)
-        return tiles.tile_root(self.tile(tile_level, n)[first : first + count])
+        return root_hash(self.tile(tile_level, n)[first : first + count])
 
     def bundle(self, n: int) -> list[bytes]:
         """The entries of bundle `n` that belong to the checkpoint."""
-        width = tiles.tile_width(0, n, self.size)
-        data, stored = self._read(partial(tiles.entries_path, n), width, tiles.MAX_BUNDLE_BYTES)
-        try:
-            entries = tiles.parse_bundle(data)
-        except FormatError as error:
-            raise NotVerified("bundle_malformed", f"bundle {n}: {error}") from error
-        if len(entries) != stored:
-            raise NotVerified(
-                "bundle_malformed", f"bundle {n}: expected {stored} entries, got {len(entries)}"
-            )
-        return entries[:width]
+        width, path = tiles.tile_width(0, n, self.size), partial(tiles.entries_path, n)
+        return self._read("bundle", path, width, tiles.MAX_BUNDLE_BYTES, tiles.parse_bundle)
 
     def _tile(self, level: int, n: int) -> list[bytes]:
         """The hashes of a tile that belong to the checkpoint."""
-        width = tiles.tile_width(level, n, self.size)
-        data, stored = self._read(partial(tiles.tile_path, level, n), width, tiles.MAX_TILE_BYTES)
-        try:
-            return tiles.parse_tile(data, stored)[:width]
-        except FormatError as error:
-            raise NotVerified("tile_malformed", f"tile {n} of level {level}: {error}") from error
+        width, path = tiles.tile_width(level, n, self.size), partial(tiles.tile_path, level, n)
+        return self._read("tile", path, width, tiles.MAX_TILE_BYTES, tiles.parse_tile)
 
-    def _read(self, path: Callable[[int], str], width: int, limit: int) -> tuple[bytes, int]:
-        """The file of this width, or failing that the full one; and the width of what was found."""
+    def _read(self, kind: str, path: PathOf, width: int, limit: int, parse: Parse) -> list[bytes]:
         for stored in (width, tiles.TILE_WIDTH):
             try:
-                return self.source.read(path(stored), limit), stored
+                data = self.source.read(path(stored), limit)
             except Missing:
                 continue
+            try:
+                return parse(data, stored)[:width]
+            except FormatError as error:
+                raise NotVerified(f"{kind}_malformed", f"{path(stored)}: {error}") from error
         raise NotVerified("file_missing", f"the log lacks {path(width)}")
-
-
-def _bounded(data: bytes, limit: int, what: str) -> bytes:
-    if len(data) > limit:
-        raise FormatError(f"{what}: longer than {limit} bytes")
-    return data

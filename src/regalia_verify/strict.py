@@ -6,7 +6,6 @@ leading zeros, and text carries no control characters but newline.
 """
 
 import base64
-import binascii
 import re
 
 from .errors import FormatError
@@ -20,7 +19,7 @@ def base64_bytes(text: str, what: str, length: int | None = None) -> bytes:
     """Decode canonical base64; `length` is the number of bytes demanded, if it is known."""
     try:
         data = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError) as error:
+    except ValueError as error:
         raise FormatError(f"{what}: not base64") from error
     if base64_text(data) != text:
         raise FormatError(f"{what}: base64 is not in canonical form")
@@ -43,14 +42,12 @@ def decimal(text: str, what: str) -> int:
 
 def utf8_lines(data: bytes | str, what: str, limit: int) -> str:
     """Decode UTF-8 of at most `limit` bytes whose only control character is newline."""
-    if len(data) > limit:
-        raise FormatError(f"{what}: longer than {limit} bytes")
     try:
-        text = data if isinstance(data, str) else data.decode("utf-8")
-        encoded = text.encode("utf-8")
+        raw = data.encode() if isinstance(data, str) else data
+        text = raw.decode()
     except UnicodeError as error:
         raise FormatError(f"{what}: not valid UTF-8") from error
-    if len(encoded) > limit:
+    if len(raw) > limit:
         raise FormatError(f"{what}: longer than {limit} bytes")
     if CONTROL.search(text):
         raise FormatError(f"{what}: contains a control character")

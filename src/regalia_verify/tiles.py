@@ -4,10 +4,8 @@ A full tile is 256 hashes wide. Tile n of level L holds the roots of the complet
 256^L entries each; a bundle holds the entries themselves, each after its length as uint16.
 """
 
-from hashlib import sha256
-
 from .errors import FormatError
-from .merkle import HASH_SIZE, Frontier
+from .merkle import HASH_SIZE
 
 TILE_WIDTH = 256
 TILE_HEIGHT = 8
@@ -18,12 +16,20 @@ MAX_BUNDLE_BYTES = TILE_WIDTH * (2 + MAX_ENTRY)
 
 def tile_path(level: int, n: int, width: int = TILE_WIDTH) -> str:
     """`tile/0/x001/067.p/112`: the path of tile `n`, which is partial if `width` is below 256."""
-    return f"tile/{level}/{_number(n)}{_suffix(width)}"
+    return _path(f"tile/{level}", n, width)
 
 
 def entries_path(n: int, width: int = TILE_WIDTH) -> str:
     """`tile/entries/x001/067.p/112`: the path of entry bundle `n`."""
-    return f"tile/entries/{_number(n)}{_suffix(width)}"
+    return _path("tile/entries", n, width)
+
+
+def _path(folder: str, n: int, width: int) -> str:
+    if not 1 <= width <= TILE_WIDTH:
+        raise ValueError(f"a tile is 1 to {TILE_WIDTH} wide, not {width}")
+    *thousands, last = (digits.zfill(3) for digits in f"{n:,}".split(","))
+    number = "".join(f"x{digits}/" for digits in thousands) + last
+    return f"{folder}/{number}" if width == TILE_WIDTH else f"{folder}/{number}.p/{width}"
 
 
 def tile_width(level: int, n: int, size: int) -> int:
@@ -32,9 +38,8 @@ def tile_width(level: int, n: int, size: int) -> int:
 
 
 def tile_of_node(level: int, index: int) -> tuple[int, int, int, int]:
-    """Where a node (see `merkle`) lies: tile level, tile number, first hash, number of hashes.
-
-    The node is the root of that many hashes of the tile.
+    """Where a node (see `merkle`) lies: the tile's level and number, and the first and the number of the
+    hashes in it whose root the node is.
     """
     tile_level, height = divmod(level, TILE_HEIGHT)
     first = index << height
@@ -48,19 +53,6 @@ def parse_tile(data: bytes, width: int) -> list[bytes]:
     return [data[start : start + HASH_SIZE] for start in range(0, len(data), HASH_SIZE)]
 
 
-def tile_root(hashes: list[bytes]) -> bytes:
-    """The root above the hashes of a tile."""
-    if len(hashes) & (len(hashes) - 1):
-        frontier = Frontier()
-        for value in hashes:
-            frontier.append(value)
-        return frontier.root()
-    while len(hashes) > 1:  # complete: level by level, the fast way through a big log
-        pairs = zip(hashes[::2], hashes[1::2], strict=True)
-        hashes = [sha256(b"\x01" + left + right).digest() for left, right in pairs]
-    return hashes[0]
-
-
 def encode_bundle(entries: list[bytes]) -> bytes:
     """An entry bundle; entries of more than 65,535 bytes do not exist in this format."""
     if any(len(entry) > MAX_ENTRY for entry in entries):
@@ -68,8 +60,8 @@ def encode_bundle(entries: list[bytes]) -> bytes:
     return b"".join(len(entry).to_bytes(2, "big") + entry for entry in entries)
 
 
-def parse_bundle(data: bytes) -> list[bytes]:
-    """The entries of a bundle; every byte must belong to one."""
+def parse_bundle(data: bytes, width: int | None = None) -> list[bytes]:
+    """The entries of a bundle, which must be `width` if that is known; every byte must belong to one."""
     entries = []
     offset, end = 0, len(data)
     while offset < end:
@@ -78,19 +70,6 @@ def parse_bundle(data: bytes) -> list[bytes]:
         if start > end or offset > end:
             raise FormatError("entry bundle: cut off within an entry")
         entries.append(data[start:offset])
-    if len(entries) > TILE_WIDTH:
-        raise FormatError(f"entry bundle: more than {TILE_WIDTH} entries")
+    if len(entries) > TILE_WIDTH or width not in (None, len(entries)):
+        raise FormatError(f"entry bundle: {len(entries)} entries, expected {width or 'at most 256'}")
     return entries
-
-
-def _number(n: int) -> str:
-    digits = f"{n:03d}"
-    digits = digits.zfill(-(-len(digits) // 3) * 3)
-    groups = [digits[start : start + 3] for start in range(0, len(digits), 3)]
-    return "/".join([f"x{group}" for group in groups[:-1]] + groups[-1:])
-
-
-def _suffix(width: int) -> str:
-    if not 1 <= width <= TILE_WIDTH:
-        raise ValueError(f"a tile is 1 to {TILE_WIDTH} wide, not {width}")
-    return "" if width == TILE_WIDTH else f".p/{width}"

@@ -13,14 +13,13 @@ from regalia_verify.errors import FormatError, NotVerified
 from regalia_verify.merkle import (
     EMPTY_ROOT,
     HASH_SIZE,
-    Frontier,
     consistency_proof,
     consistency_ranges,
     inclusion_proof,
     inclusion_ranges,
     leaf_hash,
     node_hash,
-    range_nodes,
+    range_hash,
     root_hash,
     verify_consistency,
     verify_inclusion,
@@ -76,12 +75,8 @@ def node(level: int, index: int) -> bytes:
 
 
 def test_roots_of_all_sizes() -> None:
-    frontier = Frontier()
-    assert frontier.root() == EMPTY_ROOT
-    for size, leaf in enumerate(LEAVES, 1):
-        frontier.append(leaf)
-        assert frontier.size == size
-        assert frontier.root() == root_hash(LEAVES[:size]) == naive_root(0, size)
+    for size in range(LARGEST + 1):
+        assert root_hash(LEAVES[:size]) == naive_root(0, size)
 
 
 def test_inclusion_proofs_of_all_leaves_of_all_sizes() -> None:
@@ -153,14 +148,26 @@ def mutations(proof: list[bytes], data: st.DataObject) -> list[list[bytes]]:
 
 
 @given(st.integers(0, 2**40), st.integers(0, 2**20))
-def test_a_range_consists_of_adjacent_complete_subtrees_of_falling_size(start: int, length: int) -> None:
+def test_a_range_is_read_from_adjacent_complete_subtrees_of_falling_size(start: int, length: int) -> None:
     length = min(length, start & -start) if start else length  # as in every proof: aligned ranges
+    read: list[tuple[int, int]] = []
+
+    def remember(level: int, index: int) -> bytes:
+        read.append((level, index))
+        return EMPTY_ROOT
+
+    range_hash(start, start + length, remember)
     position, last = start, 64
-    for level, index in range_nodes(start, start + length):
+    for level, index in read:
         assert index << level == position
         assert level < last
         position, last = position + (1 << level), level
     assert position == start + length
+
+
+def test_the_hash_of_a_range_is_its_subtree_s() -> None:
+    for size in range(LARGEST + 1):
+        assert range_hash(0, size, node) == naive_root(0, size)
 
 
 @given(st.integers(0, 2**62), st.data())
@@ -172,22 +179,10 @@ def test_ranges_of_huge_trees_are_few(new: int, data: st.DataObject) -> None:
 
 
 @given(st.integers(0, LARGEST), st.integers(0, 8))
-def test_a_frontier_takes_whole_subtrees_where_they_fit(size: int, level: int) -> None:
-    frontier = Frontier()
-    for leaf in LEAVES[:size]:
-        frontier.append(leaf)
-    if size % (1 << level):
-        with pytest.raises(ValueError, match="multiple"):
-            frontier.append(EMPTY_ROOT, level)
-    elif size + (1 << level) <= LARGEST:
-        frontier.append(naive_root(size, size + (1 << level)), level)
-        assert frontier.root() == naive_root(0, size + (1 << level))
-        assert Frontier(frontier.size, frontier.hashes).root() == frontier.root()
-
-
-def test_a_frontier_demands_one_hash_for_each_complete_subtree() -> None:
-    with pytest.raises(ValueError, match="complete subtrees"):
-        Frontier(3, [LEAVES[0]])
+def test_a_root_stands_above_whole_subtrees_and_an_incomplete_last_one(size: int, level: int) -> None:
+    width = 1 << level
+    subtrees = [naive_root(start, min(start + width, size)) for start in range(0, size, width)]
+    assert root_hash(subtrees) == naive_root(0, size)
 
 
 SHORT_ROOTS = {"sizes-are-equal-one-and-proof-is-empty.json"}  # accepted there, but its roots have 12 bytes

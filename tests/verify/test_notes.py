@@ -108,7 +108,9 @@ def test_the_text_of_a_note_ends_at_the_last_empty_line() -> None:
     st.lists(st.tuples(names, st.binary(min_size=1, max_size=90)), min_size=1, max_size=17),
 )
 def test_notes_round_trip_and_have_one_spelling(text: str, signed: list[tuple[str, bytes]]) -> None:
-    signatures = tuple(note.Signature(name, note.key_id(name, 1, blob), blob) for name, blob in signed)
+    signatures = tuple(
+        note.Signature(name, note.VerifierKey.create(name, 1, blob).key_id, blob) for name, blob in signed
+    )
     encoded = SignedNote(text + "\n", signatures).encode()
     if any(ord(c) < 32 and c != "\n" for c in text):
         with pytest.raises(FormatError):

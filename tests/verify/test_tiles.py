@@ -18,7 +18,6 @@ from regalia_verify.tiles import (
     parse_tile,
     tile_of_node,
     tile_path,
-    tile_root,
     tile_width,
 )
 from verify.paper_log import Files
@@ -92,7 +91,7 @@ def test_bundles_are_bounded() -> None:
     assert parse_bundle(encode_bundle([b"x" * MAX_ENTRY])) == [b"x" * MAX_ENTRY]
     with pytest.raises(FormatError, match="longer than"):
         encode_bundle([b"x" * (MAX_ENTRY + 1)])
-    with pytest.raises(FormatError, match="more than 256"):
+    with pytest.raises(FormatError, match="at most 256"):
         parse_bundle(b"\0\0" * 257)
 
 
@@ -100,7 +99,6 @@ def test_bundles_are_bounded() -> None:
 def test_tiles_have_exactly_their_width(width: int) -> None:
     hashes = [leaf_hash(bytes([n % 256])) for n in range(width)]
     assert parse_tile(b"".join(hashes), width) == hashes
-    assert tile_root(hashes) == root_hash(hashes)
     for wrong in (b"".join(hashes)[:-1], b"".join(hashes) + b"\0", b"".join(hashes[:-1])):
         with pytest.raises(FormatError, match="expected"):
             parse_tile(wrong, width)
@@ -113,7 +111,7 @@ def test_every_node_is_found_in_its_tile() -> None:
     while len(levels[-1]) >= TILE_WIDTH:
         below = levels[-1]
         levels.append(
-            [tile_root(below[n : n + TILE_WIDTH]) for n in range(0, len(below) - TILE_WIDTH + 1, TILE_WIDTH)]
+            [root_hash(below[n : n + TILE_WIDTH]) for n in range(0, len(below) - TILE_WIDTH + 1, TILE_WIDTH)]
         )
     files = Files()
     for level, hashes in enumerate(levels):

@@ -161,7 +161,7 @@ def test_a_log_in_a_folder(desk: Desk, capsys: pytest.CaptureFixture[str]) -> No
     found = result(capsys)
     assert (found["verified"], found["size"], found["extends_size"], found["open_calls"]) == (True, 16, 5, 0)
     assert found["kinds"] == {"call.admitted": 7, "call.answered": 7, "log.opened": 1, "model.registered": 1}
-    assert found["first_time"] == "2026-09-21T14:13:20.000+00:00"
+    assert found["first_time"] == "2026-09-21T14:13:20Z"
     assert desk.run("log", desk.path("log")) == 0
     assert capsys.readouterr().out.startswith("VERIFIED\n")
 
@@ -296,9 +296,9 @@ def test_a_log_behind_a_url(desk: Desk, serve: Any, capsys: pytest.CaptureFixtur
 @pytest.mark.parametrize(
     ("mode", "message"),
     [
-        ("redirect-file", "redirect"),
-        ("redirect-ftp", "another scheme"),
-        ("loop", "loop"),
+        ("redirect-file", "302"),
+        ("redirect-ftp", "302"),
+        ("loop", "302"),
         ("huge", "longer than"),
         ("gzip", "compresses"),
         ("silent", "timed out"),
