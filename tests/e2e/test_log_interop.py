@@ -72,12 +72,12 @@ def test_the_single_file_is_built_the_same_each_time(tmp_path: Path) -> None:
 
 
 def test_gos_sumdb_packages_agree(live: Server, policy: Path, go_verify: Path, tmp_path: Path) -> None:
-    receipts = []
+    receipts: list[Path] = []
     for number in range(3):
         receipts.append(tmp_path / f"receipt-{number}")
         receipts[-1].write_text(live.receipt(live.chat().call))
     (key,) = [line.split()[1] for line in policy.read_text().splitlines() if line.startswith("log ")]
-    command = [go_verify, live.data_dir / "log", key, *receipts]
+    command: list[str | Path] = [go_verify, live.data_dir / "log", key, *receipts]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
     entries, checked = done.stdout.splitlines()

@@ -1,13 +1,15 @@
 """No process of ours looks up a name or connects anywhere but loopback and its own Unix sockets."""
 
+import os
 import re
+import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from serving import REGALIA, VERIFY, Server, ServerFactory, model_store
+from serving import REGALIA, STOP_SECONDS, VERIFY, Server, ServerFactory, children, model_store
 
 TRACE = ["-f", "--seccomp-bpf", "-qq", "-e", "trace=network", "-s", "256"]
 ADDRESS = re.compile(r"sa_family=(AF_\w+)(.*?)}")
@@ -67,6 +69,14 @@ def test_a_whole_session_stays_on_this_machine(
     class Traced(Server):
         def command(self) -> list[str]:
             return traced("serve", *super().command())
+
+        def stop(self, timeout: float = STOP_SECONDS) -> int:
+            """strace itself blocks SIGTERM: the server under it is the one to end."""
+            if self.process is not None:
+                for pid in children(self.process.pid)[:1]:
+                    os.kill(pid, signal.SIGTERM)
+                self.process.wait(timeout)
+            return super().stop()
 
     plain = new_server(model=True)
     server = Traced(plain.data_dir, api_key=plain.api_key, config={})
