@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import os
 import shutil
+import socket
 import sqlite3
 import statistics
 import tempfile
@@ -148,7 +149,20 @@ def bare_sqlite(parent: Path, calls: list[tuple[Entry, Entry]], batch: int) -> f
     return len(rows) / seconds
 
 
-async def appends(parent: Path, concurrency: int, records: int) -> None:
+async def other_work() -> None:
+    """What keeps a gateway's event loop busy all the time: short pieces of work with a system call each."""
+    here, there = socket.socketpair()
+    with here, there:
+        while True:
+            here.send(b"x")
+            there.recv(1)
+            until = time.perf_counter() + 100e-6
+            while time.perf_counter() < until:
+                pass
+            await asyncio.sleep(0)
+
+
+async def appends(parent: Path, concurrency: int, records: int, *, busy: bool = False) -> None:
     """Clients that append an admission, await it, append the outcome, await it."""
     site = Site(parent)
     calls = pairs(records // 2)
@@ -163,11 +177,14 @@ async def appends(parent: Path, concurrency: int, records: int) -> None:
                 await ledger.append(entry)
                 latencies.append(time.perf_counter() - begin)
 
+    other = asyncio.create_task(other_work()) if busy else None
     cpu = time.process_time()
     begin = time.perf_counter()
     await asyncio.gather(*(client() for _ in range(concurrency)))
     seconds = time.perf_counter() - begin
     cpu = time.process_time() - cpu
+    if other is not None:
+        other.cancel()
     assert ledger._link is not None
     batch = max(1, round(len(latencies) / ledger._link.commits))
     publish = await timed_await(ledger.publish())
@@ -175,9 +192,10 @@ async def appends(parent: Path, concurrency: int, records: int) -> None:
     shutil.rmtree(site.data_dir)
     bare = bare_sqlite(parent, calls, batch)
     rate = len(latencies) / seconds
+    p50, p99 = percentile(latencies, 0.5) * 1000, percentile(latencies, 0.99) * 1000
     print(
-        f"| {concurrency:5} | {rate:9,.0f} | {batch:5} | {percentile(latencies, 0.5) * 1000:7.2f} "
-        f"| {percentile(latencies, 0.99) * 1000:7.2f} | {cpu / len(latencies) * 1e6:6.1f} "
+        f"| {concurrency:5}{'*' if busy else ' '}| {rate:9,.0f} | {batch:5} | {p50:7.2f} "
+        f"| {p99:7.2f} | {cpu / len(latencies) * 1e6:6.1f} "
         f"| {publish * 1000:6.0f} | {bare:9,.0f} | {rate / bare:5.2f} |",
         flush=True,
     )
@@ -286,6 +304,8 @@ def main() -> None:
     for concurrency in (1, 16, 64, 256, 1024):
         records = options.records if concurrency > 1 else options.records // 10
         uvloop.run(appends(options.dir, concurrency, records))
+    uvloop.run(appends(options.dir, 64, options.records, busy=True))
+    print("* with an event loop that is never idle, as in a gateway under full load")
     uvloop.run(receipts(options.dir, options.records))
     if options.long:
         reopen(options.dir, options.long)

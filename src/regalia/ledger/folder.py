@@ -60,13 +60,12 @@ class LogFolder:
         Raises the error of a file that could not be written.
         """
         self._wait_for_files(0)
-        while self._unsynced:
-            directory = self._unsynced.pop()
-            try:
-                _fsync_directory(directory)
-            except OSError:
-                self._unsynced.add(directory)
-                raise
+        directories, self._unsynced = self._unsynced, set()
+        try:
+            list(self._pool.map(_fsync_directory, directories))
+        except OSError:
+            self._unsynced |= directories
+            raise
 
     def drop_partial(self, level: int, n: int) -> None:
         """Delete the partial forms of a tile that is full now; for level 0, those of its bundle too."""

@@ -4,6 +4,7 @@ One thread appends, one publishes, any may prove. No error is swallowed: while c
 `commit_failure` or `publish_failure` says why.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from threading import Lock
@@ -27,6 +28,9 @@ from regalia.ledger.wire import Where
 from regalia.storage import Database, check_schema, open_database
 from regalia_verify.tiles import TILE_WIDTH
 
+NOTE_S = 1.0
+"""How often the database hears of publications: a commit for each one would slow receipts down."""
+
 
 class Log:
     """The one holder of a data directory's log. Made by `Log.open`."""
@@ -44,6 +48,8 @@ class Log:
         self._receipts = receipts
         self._clock = clock
         self._locks = ExitStack()
+        self._noted = -1  # the size of the publication that the database knows of
+        self._note_due = 0.0
         self.commit_failure: str | None = None
         self.publish_failure: str | None = None
 
@@ -113,7 +119,8 @@ class Log:
     def publish(self) -> None:
         """Publish what is committed. A failure is kept in `publish_failure` until it succeeds."""
         try:
-            if self._publication.publish(again=self.publish_failure is not None):
+            self._publication.publish(again=self.publish_failure is not None)
+            if self._noted != self.published.size and time.monotonic() >= self._note_due:
                 self._note_publication()
             elif self.commit_failure is not None:
                 self._commit_nothing()  # to learn whether commits work again
@@ -134,17 +141,23 @@ class Log:
 
     def close(self) -> None:
         """Let go of the database and the data directory. Publishes nothing."""
-        self._journal.close()
-        self._publication.close()
-        self._locks.close()
+        try:
+            if self._noted != self.published.size and self.commit_failure is None:
+                self._note_publication()
+        finally:
+            self._journal.close()
+            self._publication.close()
+            self._locks.close()
 
     def _note_publication(self) -> None:
         """Note the checkpoint in the database, and let rows go that are in full, durable bundles."""
         published = self.published
+        self._note_due = time.monotonic() + NOTE_S
         below = published.size - published.size % TILE_WIDTH
         self._commit_nothing(published, below)
         while self._journal.trimmed() < below:
             self._commit_nothing(None, below)
+        self._noted = published.size
 
     def _commit_nothing(self, published: Published | None = None, trim_below: int = 0) -> None:
         with self._journal_turn:

@@ -1,7 +1,7 @@
 """The ledger process: commits, publishes and proves for one gateway process, over a socket pair.
 
 It is a process of its own because Python threads share one interpreter lock: a commit in a thread of a busy
-gateway waits for that lock at every row, for whole seconds (docs/decisions/0002). It ends when its gateway
+gateway waits for that lock at every row, for whole seconds (docs/decisions/0003). It ends when its gateway
 closes the socket or dies, after committing and publishing what had arrived. Run as
 `python -m regalia.ledger.process FD`.
 """

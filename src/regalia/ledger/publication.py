@@ -42,14 +42,14 @@ class Publication:
         self._clock = clock
         self.published = published
 
-    def publish(self, *, again: bool = False) -> bool:
-        """Bring the folder to what is committed; whether there was anything to do.
+    def publish(self, *, again: bool = False) -> None:
+        """Bring the folder to what is committed.
 
         With `again`, signs and writes even if nothing came since, to learn whether that works. Raises
         OSError, KeyUnusable, LogDamaged or the database's error; then nothing counts as published.
         """
         try:
-            return self._publish(again)
+            self._publish(again)
         except BaseException:
             self._reader.close()  # the next attempt starts on a new connection
             raise
@@ -59,12 +59,12 @@ class Publication:
         self._reader.close()
         self._folder.close()
 
-    def _publish(self, again: bool) -> bool:
+    def _publish(self, again: bool) -> None:
         size = int(self._reader.select(self._reader.sql.head)[0][0])
         if size < self._edge.size:
             raise LogDamaged(f"the database has {size} entries, {self._edge.size} are published")
         if size == self._edge.size and not again:
-            return False
+            return
         edge = self._edge.copy()
         full = self._write_entries(edge, size)
         for tile in edge.partial_tiles():
@@ -77,7 +77,6 @@ class Publication:
         self.published = Published(size, checkpoint.root, note)
         for tile in full:
             self._folder.drop_partial(tile.level, tile.n)
-        return True
 
     def _write_entries(self, edge: Edge, size: int) -> list[Tile]:
         """Append the committed entries to the edge, writing bundles and full tiles; returns the latter."""
