@@ -25,7 +25,10 @@ def chunk(index: int, ids: list[int] | None, finish: str | None = None, **more: 
 
 
 def ending(index: int, finish: str, predicted: int, stop_type: str) -> bytes:
-    return chunk(index, None, finish, __verbose={"tokens_predicted": predicted, "stop_type": stop_type})
+    """The last chunk of a choice, which has the engine's count of its tokens."""
+    verbose = {"index": index, "stop": True, "stop_type": stop_type}
+    verbose |= {"tokens_predicted": predicted, "tokens_evaluated": 9}
+    return chunk(index, None, finish, __verbose=verbose)
 
 
 def usage(prompt: int, completion: int) -> bytes:
@@ -53,6 +56,7 @@ def test_streams_and_several_choices_are_asked_for_logprobs_unless_there_are_too
         prepared = sent("chat.completions", document)
         assert (prepared["stream"], prepared["logprobs"], prepared["top_logprobs"]) == (True, True, 1)
         assert prepared["stream_options"] == {"include_usage": True}
+        assert prepared["timings_per_token"] is True
         assert "logprobs" not in sent("chat.completions", {**document, "tools": [{}]})
     asked = sent("chat.completions", {**CHAT, "stream": True, "logprobs": True, "top_logprobs": 4})
     assert asked["top_logprobs"] == 4
@@ -122,6 +126,17 @@ def test_a_stream_reports_its_ids_only_if_none_is_missing(
     assert (events.result.tokens, events.result.input, events.result.output) == (tokens, 9, predicted)
 
 
+def test_a_stream_that_is_left_early_is_counted_exactly() -> None:
+    events = adapter.events("chat.completions", {**CHAT, "stream": True})
+    for predicted in (2, 3):
+        data = events.feed(
+            b"", chunk(0, [5], timings={"prompt_n": 1, "cache_n": 8, "predicted_n": predicted})
+        )
+        assert data is not None
+        assert b"timings" not in data
+    assert (events.result.input, events.result.output, events.result.tokens) == (9, 3, None)
+
+
 def test_logprobs_that_the_client_asked_for_stay() -> None:
     events = adapter.events("chat.completions", {**CHAT, "stream": True, "logprobs": True})
     data = events.feed(b"", chunk(0, [5]))
@@ -160,8 +175,6 @@ def test_several_choices_become_one_reply() -> None:
         (1, {"tool_calls": [call]}, None),
         (0, {"content": "lo"}, None),
         (1, {"tool_calls": [more]}, None),
-        (0, {}, "length"),
-        (1, {}, "tool_calls"),
     ]
     stream = b"".join(
         b"data: "
@@ -175,11 +188,12 @@ def test_several_choices_become_one_reply() -> None:
         + b"\n\n"
         for index, delta, finish in deltas
     )
-    stream += b"data: " + usage(4, 2) + b"\n\ndata: " + usage(4, 3) + b"\n\ndata: [DONE]\n\n"
+    endings = (ending(0, "length", 2, "limit"), usage(9, 2), ending(1, "tool_calls", 3, "eos"), usage(9, 3))
+    stream += b"".join(b"data: " + data + b"\n\n" for data in (*endings, b"[DONE]"))
     reply, result = adapter.reply("chat.completions", document, Reply(200, "text/event-stream", stream))
     answer = decode(reply.body)
     assert (reply.content_type, answer["object"]) == ("application/json", "chat.completion")
-    assert answer["usage"] == {"prompt_tokens": 4, "completion_tokens": 5, "total_tokens": 9}
+    assert answer["usage"] == {"prompt_tokens": 9, "completion_tokens": 5, "total_tokens": 14}
     assert answer["choices"] == [
         {"index": 0, "finish_reason": "length", "message": {"role": "assistant", "content": "Hello"}},
         {

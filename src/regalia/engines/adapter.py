@@ -193,21 +193,27 @@ def wants_usage(document: dict[str, Any]) -> bool:
 
 
 class ChunkEvents:
-    """The chunks of chat and text completions, passed on byte for byte, closed by `[DONE]`."""
+    """The chunks of chat and text completions, passed on byte for byte, closed by `[DONE]`.
 
-    __slots__ = ("_finish", "_usage", "_wants_usage", "finished")
+    Until the server says its usage, each chunk counts as one token: of a stream that is left early,
+    something is on record.
+    """
+
+    __slots__ = ("_chunks", "_finish", "_usage", "_wants_usage", "finished")
 
     def __init__(self, wants_usage: bool) -> None:
         self.finished = False
         self._wants_usage = wants_usage
+        self._chunks = 0
         self._finish: dict[int, str] = {}
-        self._usage = Usage()
+        self._usage: Usage | None = None
 
     @property
     def result(self) -> Result:
         """Usage and finish reasons so far."""
         finish = tuple(self._finish[index] for index in sorted(self._finish))
-        return Result(input=self._usage.input, output=self._usage.output, finish=finish)
+        usage = self._usage or Usage(completion_tokens=self._chunks)
+        return Result(input=usage.input, output=usage.output, finish=finish)
 
     def feed(self, name: bytes, data: bytes) -> bytes | None:
         """One chunk. A usage chunk that the client did not ask for is kept back."""
@@ -222,6 +228,8 @@ class ChunkEvents:
         for choice in chunk.choices or ():
             if choice.finish_reason:
                 self._finish[choice.index] = choice.finish_reason
+            else:
+                self._chunks += 1
         if chunk.usage is not None:
             self._usage = chunk.usage
             if not chunk.choices and not self._wants_usage:
@@ -230,7 +238,10 @@ class ChunkEvents:
 
 
 class ResponsesEvents:
-    """The events of the Responses API, passed on byte for byte, closed by `response.completed`."""
+    """The events of the Responses API, passed on byte for byte, closed by `response.completed`.
+
+    Until then each piece of text counts as one token.
+    """
 
     __slots__ = ("finished", "result")
 
@@ -248,6 +259,8 @@ class ResponsesEvents:
             raise EngineBroken(f"the engine's event does not have the API's shape: {error}") from error
         if event.type in _FAILED or name == b"error":
             raise reported(data)
+        if event.type.endswith(".delta"):
+            self.result = Result(output=self.result.output + 1)
         if event.type in _TERMINAL:
             answer = read_answer(event.response)
             usage = answer.usage or Usage()

@@ -18,6 +18,7 @@ from regalia.engines.errors import EngineBroken, EngineTimeout, EngineUnavailabl
 _LINE = 64 * 1024
 _KEPT = (
     "PATH",
+    "HOME",
     "LANG",
     "LC_",
     "LD_LIBRARY_PATH",

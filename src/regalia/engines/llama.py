@@ -8,7 +8,9 @@ Measured on xllamacpp 2026.10.11549:
   no text of its own yet (a part of a character, of a tool call, of a stop string) is left out. The count
   of sampled tokens at the end of each choice tells whether any is missing; if so, the ids are not
   reported at all. Streams with tools refuse `logprobs`.
-- `usage` counts one choice only: in a whole reply the first, in a stream each in a chunk of its own.
+- `usage` counts one choice only: in a whole reply the first, in a stream each in a chunk of its own. With
+  `timings_per_token` every chunk of a stream says how many tokens its choice has by now, those that give
+  no text included. So a stream that is left early is counted exactly too.
 - A stream of text completions with several choices begins with an event `null`.
 - Seed 2**32 - 1 (and -1) means a random one.
 """
@@ -60,6 +62,7 @@ class LlamaAdapter(OpenAIAdapter):
             if document.get("stream") or _choices(document) > 1:
                 document["stream"] = True
                 document["stream_options"] = {"include_usage": True}
+                document["timings_per_token"] = True
                 if not document.get("tools") and not _asked_for_logprobs(document):
                     document["logprobs"] = True if route == "chat.completions" else 1
                     document["top_logprobs"] = 1
@@ -94,36 +97,54 @@ class LlamaAdapter(OpenAIAdapter):
         if route not in _WITH_IDS:
             return ChunkEvents(wants_usage(document))
         tools = ToolChunks() if self._makes_tool_call(route, document) else None
-        return LlamaChunks(wants_usage(document), _asked_for_logprobs(document), _samples(document), tools)
+        return LlamaChunks(document, wants_usage(document), tools)
+
+
+class _Told:
+    """What a stream has told of one choice."""
+
+    __slots__ = ("counted", "ends_itself", "finish", "ids", "prompt", "sampled")
+
+    def __init__(self) -> None:
+        self.ids: list[int] = []
+        self.prompt = 0
+        self.sampled = 0
+        self.finish = ""
+        self.counted = False
+        self.ends_itself = False
+
+    @property
+    def whole(self) -> bool:
+        """Whether the choice has ended and the id of every sampled token was told."""
+        return bool(self.finish) and self.counted and len(self.ids) == self.sampled - self.ends_itself
 
 
 class LlamaChunks:
     """The chunks of a llama.cpp stream: ids gathered, fields that only we asked for taken out."""
 
-    def __init__(
-        self, wants_usage: bool, wants_logprobs: bool, samples: int = 1, tools: ToolChunks | None = None
-    ) -> None:
-        self._samples = samples
-        self._tools = tools
+    def __init__(self, document: dict[str, Any], wants_usage: bool, tools: ToolChunks | None = None) -> None:
         self.finished = False
         self._wants_usage = wants_usage
-        self._wants_logprobs = wants_logprobs
-        self._ids: dict[int, list[int]] = {}
-        self._finish: dict[int, str] = {}
-        self._complete: dict[int, bool] = {}
-        self._input = self._output = 0
+        self._wants_logprobs = _asked_for_logprobs(document)
+        self._wants_timings = bool(document.get("timings_per_token"))
+        self._samples = _samples(document)
+        self._one_prompt = _choices(document) == self._samples
+        self._tools = tools
+        self._told: dict[int, _Told] = {}
         self._usage_chunk: dict[str, Any] = {}
 
     @property
     def result(self) -> Result:
         """What is known so far."""
-        order = sorted(self._finish)
-        known = bool(order) and all(self._complete.get(index, False) for index in order)
+        told = [self._told[index] for index in sorted(self._told)]
+        prompts = [choice.prompt for choice in told]
+        ended = bool(told) and all(choice.whole for choice in told)
         return Result(
-            tokens=[self._ids.get(index, []) for index in order] if known else None,
-            input=self._input // self._samples,  # every choice counts the prompt it shares with others
-            output=self._output,
-            finish=tuple(self._finish[index] for index in order),
+            tokens=[choice.ids for choice in told] if ended else None,
+            # Choices share their prompt: each of them counts it.
+            input=max(prompts, default=0) if self._one_prompt else sum(prompts) // self._samples,
+            output=sum(choice.sampled for choice in told),
+            finish=tuple(choice.finish for choice in told if choice.finish),
         )
 
     def feed(self, name: bytes, data: bytes) -> bytes | None:
@@ -142,32 +163,38 @@ class LlamaChunks:
 
     def _read_chunk(self, chunk: dict[str, Any]) -> bytes | None:
         verbose = chunk.pop("__verbose", {})
-        usage = chunk.pop("usage", None)
-        if usage is not None:
-            self._input += usage.get("prompt_tokens", 0)
-            self._output += usage.get("completion_tokens", 0)
+        timings = chunk.get("timings")
+        if timings is not None and not self._wants_timings:
+            del chunk["timings"]
+        if chunk.pop("usage", None) is not None:
             self._usage_chunk = {**chunk, "choices": []}
         if self._tools is not None:
             self._tools.take(chunk)
         for choice in chunk["choices"]:
-            self._read_choice(choice, verbose)
+            told = self._told.setdefault(choice["index"], _Told())
+            if timings is not None and not told.counted:
+                told.prompt = timings["prompt_n"] + timings["cache_n"]
+                told.sampled = timings["predicted_n"]
+            self._read_choice(told, choice)
+        if verbose.get("stop"):  # on the first chunk of the last ones
+            told = self._told.setdefault(verbose["index"], _Told())
+            told.counted = True
+            told.ends_itself = verbose["stop_type"] == "eos"
+            told.sampled = verbose["tokens_predicted"]
+            told.prompt = verbose["tokens_evaluated"]
         return _encode(chunk) if chunk["choices"] else None
 
-    def _read_choice(self, choice: dict[str, Any], verbose: dict[str, Any]) -> None:
-        index = choice["index"]
+    def _read_choice(self, told: _Told, choice: dict[str, Any]) -> None:
         logprobs = choice.get("logprobs")
         if logprobs is not None:
-            self._ids.setdefault(index, []).extend(token["id"] for token in logprobs["content"])
+            told.ids.extend(token["id"] for token in logprobs["content"])
             if not self._wants_logprobs:
                 _take_out_logprobs(choice)
         if choice.get("finish_reason"):
-            self._finish[index] = choice["finish_reason"]
-            ends_itself = verbose.get("stop_type") == "eos"
-            sampled = verbose.get("tokens_predicted", -1) - ends_itself
-            self._complete[index] = len(self._ids.get(index, ())) == sampled
+            told.finish = choice["finish_reason"]
 
     def _close(self) -> bytes | None:
-        if not self._finish:
+        if not any(told.finish for told in self._told.values()):
             raise EngineBroken("the engine ended its stream without a finish reason")
         self.finished = True
         if not self._wants_usage:
@@ -242,7 +269,7 @@ def _take_out_logprobs(choice: dict[str, Any]) -> None:
 
 def _assemble(route: str, document: dict[str, Any], body: bytes) -> tuple[dict[str, Any], Result]:
     """A whole reply out of the stream that was asked for in its place, for the sake of exact counts."""
-    events = LlamaChunks(True, _asked_for_logprobs(document), _samples(document))
+    events = LlamaChunks(document, wants_usage=True)
     choices: dict[int, dict[str, Any]] = {}
     answer: dict[str, Any] = {}
     for name, data in EventSplitter().feed(body):
