@@ -1,4 +1,4 @@
-"""How fast `regalia-verify log` reads a whole log, beside the bare minimum: hash and parse the same entries."""
+"""How fast `regalia-verify log` reads a log, beside the bare minimum: hash and parse the same entries."""
 
 import hashlib
 import json
