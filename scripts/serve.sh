@@ -13,9 +13,12 @@ if ! "$regalia" models list --data-dir "$DATA_DIR" --json | grep -q '"name"'; th
     "$regalia" models pull "$MODEL" --data-dir "$DATA_DIR"
 fi
 
+ask="$regalia ask"
+[ "$DATA_DIR" = .regalia ] || ask="$ask --data-dir $DATA_DIR"
+[ "$HOST:$PORT" = 127.0.0.1:8080 ] || ask="$ask --base-url http://$HOST:$PORT"
 cat <<TEXT
 ==> serving on http://$HOST:$PORT (Ctrl-C stops it)
     ask it something from another terminal:
-    $regalia ask --data-dir $DATA_DIR "What is the capital of Kenya?"
+    $ask "What is the capital of Kenya?"
 TEXT
 exec "$regalia" serve --data-dir "$DATA_DIR" --host "$HOST" --port "$PORT"
