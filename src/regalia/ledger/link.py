@@ -11,6 +11,7 @@ from typing import TypeVar, cast
 
 from regalia.errors import AuditUnavailable, RegaliaError
 from regalia.ledger.entry import Entry
+from regalia.ledger.errors import LedgerFailed
 from regalia.ledger.wire import (
     Abort,
     Answer,
@@ -138,7 +139,7 @@ class Link(asyncio.Protocol):
         for question in self._questions.values():
             _settle(question, error)
         self._questions.clear()
-        _settle(self._opened, error)
+        _settle(self._opened, LedgerFailed("the ledger process has ended before it could open the log"))
         _settle(self.ended, None)
         self._on_end(self)
 
