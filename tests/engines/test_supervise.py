@@ -190,6 +190,20 @@ async def test_killed_then_frozen_it_comes_back_and_says_so(model_store: ModelSt
     assert not list(places.run.iterdir()), "the socket was left behind"
 
 
+async def test_an_engine_that_is_busy_is_not_taken_for_a_frozen_one(
+    model_store: ModelStore, places: Places
+) -> None:
+    timing = msgspec.structs.replace(QUICK.timing, probe_every=0.05)
+    engine = llama(model_store, places, settings=msgspec.structs.replace(QUICK, timing=timing))
+    await engine.start()
+    document = chat("Count.", max_tokens=60, ignore_eos=True)
+    asked = [engine.ask("chat.completions", document) for _ in range(QUICK.parallel + 2)]
+    results = await asyncio.gather(*asked)  # every slot is taken, and nothing streams
+    assert [result.output for _, result in results] == [60] * len(asked)
+    assert engine.starts == 1
+    await engine.stop(1.0)
+
+
 async def test_what_is_under_way_is_finished_before_the_end(model_store: ModelStore, places: Places) -> None:
     engine = llama(model_store, places)
     await engine.start()
