@@ -317,6 +317,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--records", type=int, default=40_000, help="records per line of the table")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds per line; the best counts")
     parser.add_argument(
         "--long", type=int, default=1_000_000, help="records of the long log; 0 leaves it out"
     )
