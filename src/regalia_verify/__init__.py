@@ -2,11 +2,11 @@
 
 A receipt or a whole log is checked against a policy file that the reader of the result has chosen, with
 nothing but the standard library and ``cryptography``. Nothing here writes to disk, and only a log's URL
-leads to the network. To read it all, start at the command and go down, or up from the hashes:
+leads to the network. From the command down to the hashes:
 
     cli                       `regalia-verify`
     receipt, log, history     one answer; every entry of a log; the story that the entries tell
-    record, kinds             what an entry is, and the commitments in it
+    record                    what an entry is, and the commitments in it
     policy, note, checkpoint  who signed which tree, and whether that suffices
     proof, merkle             an entry's place in a tree; RFC 6962
     source, tiles             the files that a C2SP tiled log is made of, and where they come from

@@ -88,8 +88,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _receipt(options: argparse.Namespace, policy: TrustPolicy) -> Result:
-    request, response = _read(options.request, MAX_CONTENT), _read(options.response, MAX_CONTENT)
-    verified = verify_receipt(read_file(options.file, MAX_PROOF), policy, request, response)
+    given = {"request": options.request, "response": options.response}
+    contents = {part: read_file(path, MAX_CONTENT) for part, path in given.items() if path}
+    verified = verify_receipt(read_file(options.file, MAX_PROOF), policy, **contents)
     matched = ", ".join(part for part, state in verified.parts.items() if state == MATCHES)
     compared = f"; the {matched} at hand are exactly what it commits to" if matched else ""
     return {
@@ -103,8 +104,9 @@ def _receipt(options: argparse.Namespace, policy: TrustPolicy) -> Result:
 
 
 def _log(options: argparse.Namespace, policy: TrustPolicy) -> Result:
-    source, previous = open_source(options.location), _read(options.previous, MAX_NOTE)
+    previous = read_file(options.previous, MAX_NOTE) if options.previous else None
     progress = _show_progress if sys.stderr.isatty() else None
+    source = open_source(options.location)
     report = verify_log(source, policy, previous=previous, closed=options.closed, progress=progress)
     history = report.history
     return {
@@ -132,10 +134,6 @@ def _consistency(options: argparse.Namespace, policy: TrustPolicy) -> Result:
         f" {older.checkpoint.size} entries of the older checkpoint, unchanged.",
         "does_not_prove": "It says nothing about what the entries are; `regalia-verify log` reads them.",
     }
-
-
-def _read(path: Path | None, limit: int) -> bytes | None:
-    return None if path is None else read_file(path, limit)
 
 
 def _read_proof(path: Path) -> tuple[bytes, ...]:

@@ -1,14 +1,12 @@
 """What a log's records say together: one opening, and for every call one admission and one outcome.
 
-Pure: `History.add` takes the entries in order and raises NotVerified at the first that does not fit.
-Memory grows by roughly 150 bytes a call, because its id is remembered to detect a second use.
+Pure. Memory grows by some 150 bytes a call, because its id is remembered to detect a second use.
 """
 
 from collections import Counter
 
 from .errors import FormatError, NotVerified
-from .kinds import OUTCOMES
-from .record import Record, parse
+from .record import OUTCOMES, Record, parse
 
 LINKED_FIELDS = ("request", "project", "route")  # the same in a call's outcome as in its admission
 
@@ -30,7 +28,7 @@ class History:
         return [call for call, admission in self._calls.items() if admission]
 
     def add(self, entry: bytes, leaf: bytes) -> None:
-        """Take the next entry, with its leaf hash."""
+        """Take the next entry, with its leaf hash; raise NotVerified if it does not fit."""
         try:
             record = parse(entry)
         except FormatError as error:

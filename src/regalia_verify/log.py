@@ -1,6 +1,4 @@
-"""The verification of a whole log: every entry, every tile, the root, and the story they tell.
-
-What `verify_log` checks as it streams through the entry bundles:
+"""The verification of a whole log. `verify_log` checks as it streams through the entry bundles:
 
 1. The checkpoint satisfies the policy (`policy`).
 2. Every bundle hashes to its tile of level 0, every full tile to its hash in the level above, and all

@@ -4,30 +4,26 @@ A receipt is a tlog-proof whose `extra` is the canonical JSON of
 
     {"entry": base64(record), "openings": {part: {"salt": base64, ["content": base64]}}}
 
-`entry` is the log entry that the proof is about. `openings` has the salts of the parts that the
-record commits to; the contents of request and response are the caller's own bytes and are not
-repeated, that of `tokens` is included. A part without an opening (erased, or not the caller's) can
-no longer be compared; everything else still holds.
-
-What `verify_receipt` checks, in this order:
+The contents of request and response are the caller's own bytes and are not repeated; that of
+`tokens` is. A part without an opening (erased, or not the caller's) can no longer be compared;
+everything else still holds. `verify_receipt` checks, in this order:
 
 1. The checkpoint satisfies the policy (`policy`).
 2. The entry is in the checkpoint's tree at the index that the proof says (`merkle`).
 3. The entry is the outcome of a call.
-4. Every content that is at hand (the files given, and what the openings contain) matches the
-   commitment in the record, and nothing is opened that the record does not commit to.
+4. Every content at hand (the files given, and what the openings contain) matches its commitment in
+   the record, and nothing is opened that the record does not commit to.
 """
 
 from dataclasses import dataclass
 from typing import Any
 
 from .errors import FormatError, NotVerified
-from .kinds import OUTCOMES
 from .merkle import leaf_hash, verify_inclusion
 from .note import SignedNote
 from .policy import Endorsement, TrustPolicy
 from .proof import TlogProof
-from .record import PARTS, SALT_SIZE, Record, canonical, commit, parse, parse_canonical
+from .record import OUTCOMES, PARTS, SALT_SIZE, Record, canonical, commit, parse, parse_canonical
 from .strict import base64_bytes, base64_text
 
 MATCHES = "matches"

@@ -3,15 +3,19 @@
 An entry is one JSON object in canonical form (RFC 8785) that holds integers below 2^53 and strings,
 and arrays and objects of these; no fractions, booleans or null. Keys are ASCII. So a record has
 exactly one spelling: what re-encodes to the same bytes has no duplicate keys, no extra spaces and
-no second way of writing a number or a character. Which fields a record has is in `kinds`.
+no second way of writing a number or a character.
+
+The tables say which fields each kind must have and may have. Further fields are allowed, so that old
+verifiers can read newer records. A record whose *meaning* changes gets another `v`; that, like an
+unknown kind, is refused.
 """
 
 import json
+import re
 from hashlib import sha256
 from typing import Any, Final
 
 from .errors import FormatError
-from .kinds import validate
 
 MAX_RECORD: Final = 65535
 MAX_INTEGER: Final = 2**53 - 1
@@ -21,6 +25,62 @@ PARTS: Final = ("request", "response", "tokens")
 COMMITMENT_DOMAIN: Final = b"regalia/commitment/v1\x00"
 
 Record = dict[str, Any]
+Form = Any  # a pattern, a range of integers, str, [str], or an object: forms by their names
+
+COUNT: Final = range(2**53)
+HASH: Final = re.compile(r"[0-9a-f]{64}")
+DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}|unknown")
+
+_TEXTS = "kind build error isolation name origin reason route software"
+FORMS: Final[dict[str, Form]] = {
+    "v": range(1, 2),
+    **dict.fromkeys(_TEXTS.split(), str),
+    **dict.fromkeys(["time", "started", "ended"], COUNT),  # milliseconds since the epoch
+    **dict.fromkeys(["request", "response", "tokens"], HASH),  # commitments
+    "admitted": HASH,  # the leaf hash of the call's call.admitted
+    "call": re.compile(r"call_[0-9a-hjkmnp-tv-z]{26}"),
+    "digest": DIGEST,
+    "engine": {"name": str, "build": str, "digest": DIGEST, "isolation": str},
+    "finish": [str],
+    "keys": [str],
+    "model": {"name": str, "digest": DIGEST},
+    "policy": {"version": str, "decision": str},
+    "project": re.compile(r"[0-9a-f]{32}"),  # a pseudonym
+    "sampling": {},
+    "status": COUNT,
+    "stream": range(2),
+    "usage": {"input": COUNT, "output": COUNT, "total": COUNT},
+}
+_COMMON = "v kind time"
+NAMED: Final = {("call.admitted", "model"), ("engine.started", "engine"), ("engine.stopped", "engine")}  # str
+
+_OUTCOME = "call admitted route project request status started ended"
+_ANSWER = "response model engine sampling policy usage finish"
+_FREE = "log.key_rotated policy.activated content.read content.erased retention.applied"
+_FREE += " hold.placed hold.lifted qualification.passed qualification.failed"
+
+FIELDS: Final[dict[str, tuple[str, str]]] = {  # kind -> what it must have, what it may have
+    "log.opened": ("origin software keys", ""),
+    "call.admitted": ("call route project model stream request", ""),
+    "call.answered": (f"{_OUTCOME} {_ANSWER}", "tokens error"),
+    "call.refused": (f"{_OUTCOME} error", f"{_ANSWER} tokens"),
+    "call.failed": (f"{_OUTCOME} error", f"{_ANSWER} tokens"),
+    "call.cancelled": (_OUTCOME, f"{_ANSWER} tokens error"),
+    "call.aborted": ("call admitted reason", "route project request"),
+    "model.registered": ("name digest", ""),
+    "model.retired": ("name digest", ""),
+    "engine.started": ("engine model build digest isolation", ""),
+    "engine.stopped": ("engine reason", ""),
+    **dict.fromkeys(_FREE.split(), ("", "")),
+}
+ADMIN_KIND: Final = re.compile(r"admin\.[a-z][a-z0-9_.-]{0,62}")
+OUTCOMES: Final = frozenset(kind for kind in FIELDS if kind.startswith("call.") and kind != "call.admitted")
+_KINDS = {**FIELDS, "admin": ("", "")}
+_REQUIRED: Final = {kind: frozenset(f"{_COMMON} {must}".split()) for kind, (must, _) in _KINDS.items()}
+_FORMS: Final = {
+    kind: {name: str if (kind, name) in NAMED else FORMS[name] for name in f"{_COMMON} {must} {may}".split()}
+    for kind, (must, may) in _KINDS.items()
+}
 
 
 def commit(part: str, salt: bytes, content: bytes) -> str:
@@ -38,7 +98,7 @@ def parse(data: bytes) -> Record:
     record = parse_canonical(data)
     if type(record) is not dict:
         raise FormatError("record: not a JSON object")
-    validate(record)
+    _validate(record)
     return record
 
 
@@ -83,3 +143,27 @@ def _check_plain(value: Any, depth: int) -> None:
     for item in value.values() if kind is dict else value:
         if type(item) is not str:
             _check_plain(item, depth - 1)
+
+
+def _validate(record: dict[str, Any]) -> None:
+    kind = record.get("kind")
+    if type(kind) is not str or (kind not in FIELDS and not ADMIN_KIND.fullmatch(kind)):
+        raise FormatError(f"record: unknown kind {str(kind)[:60]!r}")
+    known = kind if kind in FIELDS else "admin"
+    if lacking := _REQUIRED[known] - record.keys():
+        raise FormatError(f"record: {kind} lacks the field {min(lacking)!r}")
+    for name, form in _FORMS[known].items():
+        if name in record and not _fits(record[name], form):
+            raise FormatError(f"record: {kind} has a malformed field {name!r}")
+
+
+def _fits(value: Any, form: Form) -> bool:
+    if form is str:
+        return type(value) is str
+    if type(form) is range:
+        return type(value) is int and value in form
+    if type(form) is list:
+        return type(value) is list and all(type(item) is str for item in value)
+    if type(form) is dict:
+        return type(value) is dict and all(map(_fits, map(value.get, form), form.values()))
+    return type(value) is str and form.fullmatch(value) is not None

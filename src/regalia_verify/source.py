@@ -28,7 +28,6 @@ class Source(Protocol):
 
     def read(self, path: str, limit: int) -> bytes:
         """One file of at most `limit` bytes; Missing if there is none, FormatError if it can't be read."""
-        ...
 
 
 class Folder:
@@ -88,10 +87,9 @@ def read_file(path: Path, limit: int) -> bytes:
     try:
         with path.open("rb") as file:
             return _bounded(file.read(limit + 1), limit, str(path))
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise Missing(f"{path}: no such file") from error
     except OSError as error:
-        raise FormatError(f"{path}: {error.strerror}") from error
+        missing = isinstance(error, FileNotFoundError | NotADirectoryError)
+        raise (Missing if missing else FormatError)(f"{path}: {error.strerror}") from error
 
 
 def _bounded(data: bytes, limit: int, what: str) -> bytes:

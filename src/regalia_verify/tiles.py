@@ -38,9 +38,7 @@ def tile_width(level: int, n: int, size: int) -> int:
 
 
 def tile_of_node(level: int, index: int) -> tuple[int, int, int, int]:
-    """Where a node (see `merkle`) lies: the tile's level and number, and the first and the number of the
-    hashes in it whose root the node is.
-    """
+    """Where a node (see `merkle`) lies: tile level, tile number, first hash, number of hashes below it."""
     tile_level, height = divmod(level, TILE_HEIGHT)
     first = index << height
     return tile_level, first // TILE_WIDTH, first % TILE_WIDTH, 1 << height

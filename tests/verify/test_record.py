@@ -11,11 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from regalia_verify.errors import FormatError
-from regalia_verify.kinds import FIELDS, OUTCOMES
 from regalia_verify.record import (
+    FIELDS,
     MAX_DEPTH,
     MAX_INTEGER,
     MAX_RECORD,
+    OUTCOMES,
     canonical,
     commit,
     parse,

@@ -690,6 +690,11 @@ def test_there_are_enough_rows_and_each_has_its_own_name() -> None:
     print(f"{len(names)} ways of tampering:", *names, sep="\n  ")
 
 
+@pytest.mark.parametrize("size", [0, 1, 255, 256, 257, 303, 304])
+def test_an_honest_log_extends_its_older_checkpoints(size: int) -> None:
+    run(Log(previous=LONG.signed(size).encode()))
+
+
 def test_the_honest_logs_verify() -> None:
     run(Log())
     run(Log(files=HONEST.publish(), closed=True))

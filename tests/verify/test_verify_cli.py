@@ -185,6 +185,13 @@ def test_a_clock_that_went_backwards_is_reported(desk: Desk, capsys: pytest.Capt
     assert result(capsys)["times_backwards"] == 1
 
 
+def test_a_clock_set_to_the_end_of_time_is_reported(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    desk.log.add(event("admin.note") | {"time": 2**53 - 1})
+    desk.log.publish().write(desk.folder / "log")
+    assert desk.run("log", desk.path("log"), "--json") == 0
+    assert result(capsys)["last_time"].startswith("287396-")
+
+
 def test_a_log_that_is_not_there_is_status_2(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
     assert desk.run("log", desk.path("nowhere")) == 2
     assert desk.run("log", "file:///etc") == 2

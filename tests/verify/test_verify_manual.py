@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from regalia_verify.cli import main
-from regalia_verify.kinds import ADMIN_KIND, FIELDS, FORMS
-from regalia_verify.record import commit, parse
+from regalia_verify.record import ADMIN_KIND, FIELDS, FORMS, commit, parse
 from regalia_verify.tiles import parse_bundle
 from verify.make_vectors import write
 
