@@ -68,9 +68,11 @@ class Log(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Everything an operator can set."""
+    """Everything an operator can set. `database` "" means the one that `regalia init` was given."""
 
     data_dir: Path = Path(".regalia")
+    database: Annotated[str, msgspec.Meta(pattern=r"^(sqlite|postgresql://.+)?$")] = ""
+    workers: Annotated[int, msgspec.Meta(ge=1, le=256)] = 1
     host: str = "127.0.0.1"
     port: Port = 8080
     embedded: bool = True

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from regalia.cli.options import DEFAULT_DATA_DIR, DataDir, Json
+from regalia.cli.options import DEFAULT_DATA_DIR, DatabaseUrl, DataDir, Json
 from regalia.cli.profile import Profile, save_profile
 from regalia.instance import create
 
@@ -14,6 +14,8 @@ HELP = """Make an instance: its keys, its database, its first admin key (shown o
 Examples:
 
     regalia init --data-dir /var/lib/regalia --origin log.ministry.example/llm
+
+    regalia init --data-dir /var/lib/regalia --database postgresql://regalia@db.ministry.example/regalia
 
     regalia init --json
 """
@@ -33,10 +35,11 @@ def init(
             "--save-key", help="Also keep the key in the data directory, for `regalia ask` on this machine."
         ),
     ] = False,
+    database: DatabaseUrl = "sqlite",
     as_json: Json = False,
 ) -> None:
     """Make an instance and print its first admin key."""
-    created = create(data_dir, origin)
+    created = create(data_dir, origin, database)
     if save_key:
         save_profile(data_dir, Profile(api_key=created.api_key))
     if as_json:

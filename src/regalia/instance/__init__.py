@@ -1,6 +1,6 @@
 """An instance: a data directory, and the parts that run on it."""
 
-from regalia.instance.directory import Created, InstanceError, create, identity_of
+from regalia.instance.directory import Created, InstanceError, create, database_of, identity_of
 from regalia.instance.running import Instance, running
 
-__all__ = ["Created", "Instance", "InstanceError", "create", "identity_of", "running"]
+__all__ = ["Created", "Instance", "InstanceError", "create", "database_of", "identity_of", "running"]

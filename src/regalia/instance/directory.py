@@ -4,13 +4,14 @@ import os
 from pathlib import Path
 
 import msgspec
+from sqlalchemy.exc import ArgumentError
 
 from regalia.clock import now_ms
 from regalia.errors import RegaliaError
 from regalia.identity import hash_key, new_key
 from regalia.identity.keys import RANDOM_BYTES
 from regalia.ledger import KeyFiles, create_keys
-from regalia.storage import Database, open_database, upgrade
+from regalia.storage import Database, DatabaseUnreachable, open_database, schema_of, upgrade
 from regalia.storage.schema import api_keys
 
 
@@ -19,10 +20,11 @@ class InstanceError(RegaliaError):
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """`instance.json`: the log's origin and when the instance was made (ms)."""
+    """`instance.json`: the log's origin, when the instance was made (ms), and where its database is."""
 
     origin: str
     created: int
+    database: str = "sqlite"
 
 
 class Created(msgspec.Struct, frozen=True):
@@ -33,8 +35,11 @@ class Created(msgspec.Struct, frozen=True):
     data_dir: str
 
 
-def create(data_dir: Path, origin: str | None) -> Created:
-    """Make an instance in `data_dir`: keys, database, the first admin key. Raises InstanceError."""
+def create(data_dir: Path, origin: str | None, database_url: str = "sqlite") -> Created:
+    """Make an instance in `data_dir`: keys, database, the first admin key. Raises InstanceError.
+
+    `database_url` is "sqlite", for a file in the data directory, or `postgresql://user@host/name`.
+    """
     if (data_dir / "instance.json").exists():
         raise InstanceError(f"{data_dir} already holds an instance; choose another --data-dir")
     origin = origin or f"regalia.local/{os.urandom(4).hex()}"
@@ -42,6 +47,8 @@ def create(data_dir: Path, origin: str | None) -> Created:
         raise InstanceError(
             f"the origin {origin!r} must have neither spaces nor `+`, like a URL without https://"
         )
+    database = _database(data_dir, database_url)
+    _refuse_a_used_one(database)
     data_dir.mkdir(parents=True, exist_ok=True)
     data_dir.chmod(0o700)
     for folder in ("keys", "run", "logs", "models", "log"):
@@ -49,7 +56,6 @@ def create(data_dir: Path, origin: str | None) -> Created:
     secret = os.urandom(32)
     _write_private(data_dir / "keys" / "instance.secret", secret.hex().encode())
     create_keys(KeyFiles.under(data_dir / "keys"))
-    database = database_of(data_dir)
     upgrade(database)
     key = new_key(os.urandom(RANDOM_BYTES))
     with database.write() as connection:
@@ -63,7 +69,7 @@ def create(data_dir: Path, origin: str | None) -> Created:
             )
         )
     database.close()
-    identity = Identity(origin=origin, created=now_ms())
+    identity = Identity(origin=origin, created=now_ms(), database=database_url)
     _write_private(data_dir / "instance.json", msgspec.json.encode(identity))
     return Created(api_key=key, origin=origin, data_dir=str(data_dir))
 
@@ -80,9 +86,32 @@ def identity_of(data_dir: Path) -> Identity:
         raise InstanceError(f"can't read {data_dir / 'instance.json'}: {error}") from error
 
 
-def database_of(data_dir: Path) -> Database:
-    """The instance's database."""
-    return open_database(f"sqlite:///{(data_dir / 'regalia.db').absolute()}")
+def database_of(data_dir: Path, url: str = "") -> Database:
+    """The instance's database: at `url`, else where `init` was told. Raises InstanceError."""
+    return _database(data_dir, url or identity_of(data_dir).database)
+
+
+def _database(data_dir: Path, url: str) -> Database:
+    if url == "sqlite":
+        return open_database(f"sqlite:///{(data_dir / 'regalia.db').absolute()}")
+    if not url.startswith("postgresql://"):
+        raise InstanceError("the database is `sqlite` or a URL like postgresql://user@host/name")
+    try:
+        return open_database(url)
+    except (ValueError, ArgumentError) as error:
+        raise InstanceError(f"the database's URL can't be used: {error}") from error
+
+
+def _refuse_a_used_one(database: Database) -> None:
+    """A database belongs to one log: raise InstanceError where it has tables, or can't be reached."""
+    if database.is_sqlite:
+        return
+    try:
+        used = schema_of(database) is not None
+    except DatabaseUnreachable as error:
+        raise InstanceError(str(error)) from error
+    if used:
+        raise InstanceError("the database is another instance's: make an empty one with `createdb`")
 
 
 def _write_private(path: Path, content: bytes) -> None:

@@ -58,7 +58,7 @@ async def running(config: Config) -> AsyncIterator[Instance]:
     origin = identity_of(data_dir).origin
     secret = secret_of(data_dir)
     keys = KeyFiles.under(data_dir / "keys")
-    database = database_of(data_dir)
+    database = database_of(data_dir, config.database)
     check_schema(database)
     process = f"proc_{os.urandom(8).hex()}"
     ledger = await Ledger.open(data_dir, database, process=process, origin=origin, keys=keys)

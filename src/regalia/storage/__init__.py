@@ -1,6 +1,16 @@
 """The database and its migrations: SQLite as the embedded default, PostgreSQL when it is outgrown."""
 
 from regalia.storage.database import Database, open_database
-from regalia.storage.migrate import SchemaUnknown, check_schema, upgrade
+from regalia.storage.migrate import DatabaseUnreachable, SchemaUnknown, check_schema, schema_of, upgrade
+from regalia.storage.schema import VERSION
 
-__all__ = ["Database", "SchemaUnknown", "check_schema", "open_database", "upgrade"]
+__all__ = [
+    "VERSION",
+    "Database",
+    "DatabaseUnreachable",
+    "SchemaUnknown",
+    "check_schema",
+    "open_database",
+    "schema_of",
+    "upgrade",
+]

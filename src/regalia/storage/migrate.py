@@ -6,6 +6,7 @@ All migrations of one upgrade run in one transaction, on SQLite too: it happens 
 from pathlib import Path
 
 from sqlalchemy import Connection, inspect, text
+from sqlalchemy.exc import OperationalError
 
 from regalia.errors import RegaliaError
 from regalia.storage.database import Database
@@ -17,6 +18,10 @@ _UPGRADE_LOCK = 0x52454741  # PostgreSQL advisory lock: one process upgrades, ot
 
 class SchemaUnknown(RegaliaError):
     """The database has another schema than this code works with."""
+
+
+class DatabaseUnreachable(RegaliaError):
+    """There is no connection to the database."""
 
 
 def upgrade(database: Database) -> None:
@@ -44,17 +49,27 @@ def check_schema(database: Database) -> None:
     """Raise SchemaUnknown unless the database has exactly the schema this code works with."""
     if database.file is not None and not database.file.exists():
         raise SchemaUnknown(f"there is no database {database.file}: run `regalia init` first")
-    with database.read() as connection:
-        found = schema_version(connection)
+    found = schema_of(database)
     if found is None:
         raise SchemaUnknown("the database has no tables yet: run `regalia init` first")
     if found == VERSION:
         return
     if found in _known():
         raise SchemaUnknown(
-            f"the database has schema {found}, this Regalia needs {VERSION}: upgrade it first"
+            f"the database has schema {found}, this Regalia needs {VERSION}: stop all servers that use it, "
+            "make a backup, then run `regalia db upgrade`"
         )
     raise _unknown(found)
+
+
+def schema_of(database: Database) -> str | None:
+    """The schema's version, None for a database without tables. Raises DatabaseUnreachable."""
+    try:
+        with database.read() as connection:
+            return schema_version(connection)
+    except OperationalError as error:
+        reason = str(error.orig).strip().splitlines()[0]
+        raise DatabaseUnreachable(f"the database can't be reached: {reason}") from error
 
 
 def schema_version(connection: Connection) -> str | None:
