@@ -6,6 +6,7 @@ the median over the rounds is reported. The upstream asked directly is the zero 
 """
 
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -32,12 +33,13 @@ Measured = dict[tuple[str, int], list[Figures]]
 
 @contextmanager
 def regalia(folder: Path, upstream_port: int, *, recording: bool) -> Iterator[Target]:
-    """Regalia in one process with the upstream as its only engine; `recording=False` is a bench switch."""
+    """Regalia with the upstream as its only engine; without recording it is `bench/unrecorded.py`."""
     engine = {"name": "upstream", "base_url": f"http://127.0.0.1:{upstream_port}/v1", "models": ["fake"]}
-    switch = {} if recording else {"REGALIA_BENCH_RECORDING": "off"}
     name = RECORDED if recording else UNRECORDED
     config = {"embedded": False, "engines": [engine], "log_level": "warning"}
-    server = Server(folder / f"data-{'on' if recording else 'off'}", config, switch).init()
+    server = Server(folder / f"data-{'on' if recording else 'off'}", config).init()
+    if not recording:
+        server.program = (sys.executable, str(ROOT / "bench" / "unrecorded.py"))
     try:
         server.start()
         url = f"{server.url}/v1/chat/completions"

@@ -143,6 +143,7 @@ class Server:
     port: int = field(default_factory=free_port)
     api_key: str = ""
     origin: str = ""
+    program: tuple[str, ...] = (REGALIA,)
     process: subprocess.Popen[bytes] | None = None
 
     def init(self) -> "Server":
@@ -176,7 +177,7 @@ class Server:
         file = self.data_dir.with_name(self.data_dir.name + ".yaml")
         file.write_text(yaml.safe_dump(self.config))
         where = ["--data-dir", str(self.data_dir), "--host", "127.0.0.1", "--port", str(self.port)]
-        return [REGALIA, "serve", *where, "--config", str(file)]
+        return [*self.program, "serve", *where, "--config", str(file)]
 
     def spawn(self) -> "Server":
         """Start the process and return at once."""

@@ -62,9 +62,16 @@ class ExternalEngine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Log(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The transparency log. `publish_seconds` is the longest an entry waits for a checkpoint."""
+    """The transparency log's witnesses: those of the trust policy in the file `trust_policy`.
 
-    publish_seconds: Seconds = 1.0
+    They are asked every `witness_seconds` while the log grows. When the policy has not been satisfied for
+    `witness_limit_seconds`, calls are refused if `witnesses_lost` is "refuse"; "warn" only says so.
+    """
+
+    trust_policy: Path | None = None
+    witness_seconds: Seconds = 5.0
+    witnesses_lost: Annotated[str, msgspec.Meta(pattern="^(warn|refuse)$")] = "warn"
+    witness_limit_seconds: Seconds = 300.0
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -17,8 +17,10 @@ from regalia.api.openapi import describe, page
 from regalia.errors import ApiError
 from regalia.instance import Instance
 from regalia.ledger import CallOpen, ReceiptNotFound
+from regalia_verify.proof import TlogProof
 
 _LOG = structlog.get_logger()
+_MATURE_S = 30.0
 Req = Request[Any, Any, Any]
 
 
@@ -64,10 +66,16 @@ def build_site(instance: Instance) -> Litestar:
     async def receipt(
         request: Req,
         call: Annotated[str, Parameter(description="The id from the `x-regalia-call` header.")],
+        witnessed: Annotated[
+            bool, Parameter(description="Wait up to 30 s until the witnesses have cosigned it.")
+        ] = False,
     ) -> Response[str]:
         """A tlog-proof of the call's outcome, which `regalia-verify receipt` checks offline."""
         try:
             text = await instance.ledger.receipt(call, principal(request))
+            if witnessed:
+                await _matured(instance, text)
+                text = await instance.ledger.receipt(call, principal(request))
         except ReceiptNotFound as error:
             raise ApiError(
                 404, "receipt_not_found", f"There is no call `{call}` of yours.", param="call"
@@ -86,6 +94,8 @@ def build_site(instance: Instance) -> Litestar:
     @get("/log/{path:path}", summary="The published log: checkpoint, tiles, entry bundles", tags=["log"])
     async def log(path: str) -> Response[bytes]:
         """C2SP tlog-tiles, as files."""
+        if path == "/checkpoint" and instance.witnessing and instance.witnessing.note:
+            return Response(instance.witnessing.note.encode(), media_type="text/plain; charset=utf-8")
         folder = instance.config.data_dir / "log"
         found = await anyio.to_thread.run_sync(read_log_file, folder, path.removeprefix("/"))
         if found is None:
@@ -123,12 +133,26 @@ def _model(name: str) -> dict[str, Any]:
     return {"id": name, "object": "model", "created": 0, "owned_by": "regalia"}
 
 
+async def _matured(instance: Instance, receipt: str) -> None:
+    """Return once a witnessed checkpoint covers a receipt's entry. Raises ApiError."""
+    if instance.witnessing is None:
+        raise ApiError(400, "no_witnesses", "This log has no witnesses.", param="witnessed")
+    if not await instance.witnessing.covers(TlogProof.parse(receipt).index, _MATURE_S):
+        raise ApiError(
+            409,
+            "not_witnessed",
+            f"The witnesses have not cosigned it yet: {instance.witnessing.state}.",
+            retry_after=5,
+        )
+
+
 def _readiness(instance: Instance) -> dict[str, Any]:
     engines = {engine.name: engine.ready for engine in instance.fleet}
-    log = instance.ledger.unavailable
+    log = instance.ledger.unavailable or (instance.witnessing.refusal() if instance.witnessing else None)
     return {
         "ready": log is None and instance.fleet.ready,
         "log": log or "ok",
+        "witnesses": instance.witnessing.state if instance.witnessing else "none",
         "engines": {name: "ready" if ready else "not ready" for name, ready in engines.items()},
     }
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import structlog
 
 from regalia.clock import now_ms
-from regalia.errors import ApiError
+from regalia.errors import ApiError, AuditUnavailable
 from regalia.fleet import Fleet
 from regalia.gateway.call import RANDOM_BYTES, Call, Outcome
 from regalia.gateway.client import Client, ClientGone
@@ -38,6 +38,7 @@ class Gateway:
         *,
         concurrent_calls: int,
         response_bytes: int,
+        refusal: Callable[[], str | None] = lambda: None,
         clock: Callable[[], int] = now_ms,
         random: Callable[[int], bytes] = os.urandom,
     ) -> None:
@@ -47,6 +48,7 @@ class Gateway:
         self._metrics = metrics
         self._concurrent_calls = concurrent_calls
         self._response_bytes = response_bytes
+        self._refusal = refusal
         self._clock = clock
         self._random = random
         self.open_calls = 0
@@ -57,6 +59,9 @@ class Gateway:
         engine = self._fleet.choose(request.model, route.name)
         if self.open_calls >= self._concurrent_calls:
             raise ApiError(503, "overloaded", "Too many calls are under way; try again.", retry_after=1)
+        refusal = self._refusal()
+        if refusal is not None:
+            raise AuditUnavailable(refusal)
         ms = self._clock()
         project = self._pseudonyms.of(principal.project, ms)
         call = Call(

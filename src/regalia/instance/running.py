@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 
 import structlog
@@ -19,6 +19,7 @@ from regalia.gateway import Gateway, Metrics
 from regalia.identity import KeyRing, Principal, Pseudonyms
 from regalia.instance.directory import database_of, identity_of, secret_of
 from regalia.instance.registration import Registrar
+from regalia.instance.witnessing import Witnessing
 from regalia.ledger import KeyFiles, Ledger, policy_text
 from regalia.models import Manifest, ModelStore, embedding_source
 from regalia.storage import Database, check_schema
@@ -41,6 +42,7 @@ class Instance:
         gateway: Gateway,
         metrics: Metrics,
         policy: str,
+        witnessing: Witnessing | None,
     ) -> None:
         self.config = config
         self.keys = keys
@@ -49,6 +51,7 @@ class Instance:
         self.gateway = gateway
         self.metrics = metrics
         self.policy = policy
+        self.witnessing = witnessing
 
 
 @asynccontextmanager
@@ -61,6 +64,10 @@ async def running(config: Config) -> AsyncIterator[Instance]:
     database = database_of(data_dir, config.database)
     check_schema(database)
     process = f"proc_{os.urandom(8).hex()}"
+    witnesses = config.log.trust_policy
+    witnessing = Witnessing(data_dir, config.log, witnesses) if witnesses else None
+    if witnessing is not None:
+        await witnessing.check(origin)
     ledger = await Ledger.open(data_dir, database, process=process, origin=origin, keys=keys)
     metrics = Metrics()
     try:
@@ -75,8 +82,12 @@ async def running(config: Config) -> AsyncIterator[Instance]:
             metrics,
             concurrent_calls=config.limits.concurrent_calls,
             response_bytes=config.limits.response_bytes,
+            refusal=witnessing.refusal if witnessing else lambda: None,
         )
-        async with _started(fleet, config.limits.drain_seconds):
+        async with (
+            _started(fleet, config.limits.drain_seconds),
+            witnessing.asking(ledger) if witnessing else nullcontext(),
+        ):
             yield Instance(
                 config,
                 keys=_key_ring(database, secret),
@@ -84,7 +95,8 @@ async def running(config: Config) -> AsyncIterator[Instance]:
                 fleet=fleet,
                 gateway=gateway,
                 metrics=metrics,
-                policy=policy_text(keys, origin),
+                policy=witnesses.read_text() if witnesses else policy_text(keys, origin),
+                witnessing=witnessing,
             )
     finally:
         await ledger.close()

@@ -1,10 +1,12 @@
 """The published log as files: tiles, entry bundles and the checkpoint (https://c2sp.org/tlog-tiles).
 
-A file is written beside its place, fsynced and renamed, so a reader sees all of it or none. Full tiles
+A file is written beside its place, fsynced and renamed, so a reader sees all of it or none, and of two
+processes that write the same file neither meets the other's. Full tiles
 and bundles never change. What `sync` has returned for survives a power cut.
 """
 
 import os
+import secrets
 import shutil
 from collections import deque
 from collections.abc import Sequence
@@ -32,6 +34,7 @@ class LogFolder:
     def __init__(self, root: Path) -> None:
         self.root = root
         # A file system commits fsyncs that wait at the same time together: four are five times as fast.
+        self._own = secrets.token_hex(4)
         self._pool = ThreadPoolExecutor(WRITERS, "regalia-files")
         self._writing: deque[Future[None]] = deque()  # files not yet durable; owned by the publisher
         self._unsynced: set[Path] = set()  # directories to fsync; owned by the publisher
@@ -115,7 +118,7 @@ class LogFolder:
         self._make_directory(path.parent)
         self._unsynced.add(path.parent)
         self._wait_for_files(MAX_WRITING)
-        self._writing.append(self._pool.submit(_write_durably, path, data))
+        self._writing.append(self._pool.submit(_write_durably, path, data, self._own))
 
     def _wait_for_files(self, left: int) -> None:
         """Wait until no more than so many files are being written."""
@@ -136,8 +139,8 @@ class LogFolder:
             self._unsynced.add(directory.parent)
 
 
-def _write_durably(path: Path, data: bytes) -> None:
-    temporary = path.with_name(path.name + ".tmp")
+def _write_durably(path: Path, data: bytes, own: str) -> None:
+    temporary = path.with_name(f"{path.name}.{own}.tmp")
     with temporary.open("wb") as file:
         file.write(data)
         file.flush()

@@ -92,6 +92,24 @@ class Journal:
 
         self._abort(left_open, reason, time)
 
+    def abort_left_by(self, process: str, reason: str, time: int) -> None:
+        """Abort all calls that a process has left open."""
+
+        def left_by(cursor: Any) -> list[OpenCall]:
+            cursor.execute(self._sql.left_by, (process,))
+            return list(cursor.fetchall())
+
+        self._abort(left_by, reason, time)
+
+    def begin(self, entry: Entry) -> None:
+        """Append the log's first entry, unless it has one: of several processes one does."""
+        with self._closed_on_failure():
+            with self._transaction() as (cursor, size):
+                if size == 0:
+                    self._insert(cursor, rows([entry], 0, self._process, self._vault))
+                    cursor.execute(self._sql.advance, (1,))
+            self.size = max(size, 1)
+
     def trimmed(self) -> int:
         """All rows below this index have left the database."""
         return self._trimmed

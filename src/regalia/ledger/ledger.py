@@ -95,6 +95,13 @@ class Ledger:
         """Publish all that is committed now. Raises AuditUnavailable if that fails."""
         await self._running().publish(self.size)
 
+    async def attach(self, note: str) -> None:
+        """Keep a published checkpoint with its witnesses' cosignatures, which the caller has checked.
+
+        Receipts that it covers prove against it from now on. Raises AuditUnavailable, LogDamaged.
+        """
+        await self._running().attach(note)
+
     @property
     def size(self) -> int:
         """The number of entries committed, as far as is known here."""
@@ -134,7 +141,7 @@ class Ledger:
             self._state = await link.open(self._where)
         except BaseException:
             link.close()
-            await self._reap(CLOSE_S)
+            await self._reap(1)
             raise
         self._link = link
         self._down = None
@@ -145,7 +152,7 @@ class Ledger:
         while True:
             await asyncio.sleep(WATCH_S)
             link = self._link
-            if link is None:
+            if link is None or link.ended.done():
                 await self._restart()
                 answered, still_s = 0, 0.0
                 continue

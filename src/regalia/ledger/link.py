@@ -17,6 +17,7 @@ from regalia.ledger.wire import (
     Answer,
     Append,
     Appended,
+    Attach,
     Mixed,
     Problem,
     Prove,
@@ -33,6 +34,8 @@ from regalia.ledger.wire import (
 MAX_WAITING = 10_000
 MAX_UNSENT_BYTES = 256 << 20
 MAX_FRAME_ENTRIES = 256
+ANSWER_S = 30
+OPEN_S = 60
 MAX_FRAME_BYTES = 4 << 20
 
 T = TypeVar("T")
@@ -73,7 +76,11 @@ class Link(asyncio.Protocol):
     async def open(self, where: Where) -> State:
         """Have the process open the log. Raises what `Log.open` raises, LedgerFailed if it dies."""
         self._send(frame(where))
-        return await self._opened
+        try:
+            async with asyncio.timeout(OPEN_S):
+                return await self._opened
+        except TimeoutError as error:
+            raise LedgerFailed(f"the ledger process could not open the log within {OPEN_S} s") from error
 
     def append(self, entry: Entry) -> "asyncio.Future[int]":
         """Send an entry on its way. Raises AuditUnavailable if too much waits already."""
@@ -96,6 +103,10 @@ class Link(asyncio.Protocol):
         """Ask for a checkpoint over at least `size` entries."""
         self._flush()
         await self._ask(lambda number: Publish(number, size))
+
+    async def attach(self, note: str) -> None:
+        """Hand over a published checkpoint with its cosignatures."""
+        await self._ask(lambda number: Attach(number, note))
 
     async def abort(self, calls: Iterable[str]) -> None:
         """Ask to close calls whose outcome was not recorded."""
@@ -138,7 +149,6 @@ class Link(asyncio.Protocol):
             self._resolve(error)
         for question in self._questions.values():
             _settle(question, error)
-        self._questions.clear()
         _settle(self._opened, LedgerFailed("the ledger process has ended before it could open the log"))
         _settle(self.ended, None)
         self._on_end(self)
@@ -153,8 +163,8 @@ class Link(asyncio.Protocol):
                 for result in reply.results:
                     self._resolve(result.error() if isinstance(result, Problem) else result)
             case Answer():
-                answer = reply.text if reply.problem is None else reply.problem.error()
-                _settle(self._questions.pop(reply.id), answer)
+                if question := self._questions.get(reply.id):  # its asker may have gone
+                    _settle(question, reply.text if reply.problem is None else reply.problem.error())
             case State():
                 if not self._opened.done():
                     self._opened.set_result(reply)
@@ -172,14 +182,21 @@ class Link(asyncio.Protocol):
             self._on_abandoned(entry.call)
         _settle(future, result)
 
-    async def _ask(self, question: Callable[[int], Prove | Publish | Abort]) -> str:
+    async def _ask(self, question: Callable[[int], Prove | Publish | Abort | Attach]) -> str:
         if self._transport is None:
             raise AuditUnavailable("the ledger process is not running")
         self._asked += 1
+        number = self._asked
         future: asyncio.Future[str] = self._loop.create_future()
-        self._questions[self._asked] = future
-        self._send(frame(question(self._asked)))
-        return await future
+        self._questions[number] = future
+        self._send(frame(question(number)))
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                return await future
+        except TimeoutError as error:
+            raise AuditUnavailable(f"the ledger process has not answered for {ANSWER_S} s") from error
+        finally:
+            self._questions.pop(number, None)
 
     def _flush(self) -> None:
         """Send what was appended in this turn of the event loop, in frames of bounded size."""

@@ -19,10 +19,12 @@ from regalia.ledger.entry import Entry
 from regalia.ledger.folder import LogFolder
 from regalia.ledger.journal import Journal, JournalError, Published, Result
 from regalia.ledger.keys import FileSigner, Signer
-from regalia.ledger.lock import database_lock, file_lock
-from regalia.ledger.opening import load
+from regalia.ledger.lock import file_lock
+from regalia.ledger.neighbours import Neighbours
+from regalia.ledger.opening import check_origin, load
 from regalia.ledger.publication import Publication
-from regalia.ledger.receipts import Receipts
+from regalia.ledger.receipts import FinishedCall, Receipts
+from regalia.ledger.turns import Turns
 from regalia.ledger.vault import PlainVault
 from regalia.ledger.wire import Where
 from regalia.storage import Database, check_schema, open_database
@@ -40,12 +42,14 @@ class Log:
         journal: Journal,
         publication: Publication,
         receipts: Receipts,
+        neighbours: Neighbours | None,
         clock: Callable[[], int],
     ) -> None:
         self._journal = journal
         self._journal_turn = Lock()  # held by the appending or the publishing thread for one transaction
         self._publication = publication
         self._receipts = receipts
+        self._neighbours = neighbours  # None on SQLite, where there are none; owned by the publishing thread
         self._clock = clock
         self._locks = ExitStack()
         self._noted = -1  # the size of the publication that the database knows of
@@ -57,14 +61,15 @@ class Log:
     def open(cls, where: Where, *, signer: Signer | None = None, clock: Callable[[], int] = now_ms) -> Self:
         """Take the data directory, check that the log continues what was published, and go on.
 
-        An empty log gets `log.opened`; calls that other processes left open get `call.aborted`. Raises
-        LedgerLocked, SchemaUnknown, KeyUnusable, LogWouldFork or LogDamaged, having changed nothing.
+        An empty log gets `log.opened`; calls that dead processes left open get `call.aborted`, on PostgreSQL
+        after some seconds. Raises LedgerLocked, SchemaUnknown, KeyUnusable, LogWouldFork or LogDamaged,
+        having changed nothing.
         """
         with ExitStack() as locks:
-            locks.enter_context(file_lock(where.data_dir / "run" / "lock"))
             database = open_database(where.database_url)
+            if database.is_sqlite:  # PostgreSQL's row lock lets any number of processes append
+                locks.enter_context(file_lock(where.data_dir / "run" / "lock"))
             check_schema(database)
-            locks.enter_context(database_lock(database))
             signer = signer or FileSigner(where.keys, where.origin)
             log = cls._open(where, database, signer, clock)
             log._locks = locks.pop_all()
@@ -73,18 +78,25 @@ class Log:
     @classmethod
     def _open(cls, where: Where, database: Database, signer: Signer, clock: Callable[[], int]) -> Self:
         folder = LogFolder(where.data_dir / "log")
-        start = load(database, folder, where.origin, signer.keys)
-        if start.published.size == 0:
-            folder.create()
+        turns = Turns(where.data_dir / "run")
+        with turns.publishing():
+            start = load(database, folder, where.origin, signer.keys)
+            if start.published.size == 0:
+                folder.create()
+        neighbours = None if database.is_sqlite else Neighbours(database, where.process)
+        if neighbours is not None:
+            neighbours.gone()  # be present before a call of ours is open
         vault = PlainVault()
         journal = Journal(database, where.process, vault)
-        if start.size == 0:
-            journal.append([_log_opened(where.origin, signer, clock())])
-        journal.abort_left_open("process_ended", clock())
+        journal.begin(_log_opened(where.origin, signer, clock()))
+        if neighbours is None:
+            journal.abort_left_open("process_ended", clock())
+        else:
+            check_origin(database, where.origin)
         publication = Publication(
-            database, folder, signer, start.edge, start.published, origin=where.origin, clock=clock
+            database, folder, turns, signer, start.edge, start.published, origin=where.origin, clock=clock
         )
-        return cls(journal, publication, Receipts(database, folder, vault), clock)
+        return cls(journal, publication, Receipts(database, folder, vault), neighbours, clock)
 
     @property
     def size(self) -> int:
@@ -119,6 +131,7 @@ class Log:
     def publish(self) -> None:
         """Publish what is committed. A failure is kept in `publish_failure` until it succeeds."""
         try:
+            self._close_calls_of_the_dead()
             self._publication.publish(again=self.publish_failure is not None)
             if self._noted != self.published.size and time.monotonic() >= self._note_due:
                 self._note_publication()
@@ -128,16 +141,22 @@ class Log:
         except Exception as error:  # a defect of ours must stop answers as well as a full disk
             self.publish_failure = f"the log can't be published: {_reason(error)}"
 
-    def receipt(self, call: str, project: str | None, publish: Callable[[int], Published]) -> str:
-        """The receipt of a call's outcome; `publish(size)` is asked for a checkpoint that covers it.
+    def attach(self, note: str) -> None:
+        """Keep a published checkpoint with its cosignatures. Raises LogDamaged, OSError."""
+        self._publication.attach(note)
 
-        Raises ReceiptNotFound, CallOpen, LogDamaged, and what `publish` raises.
-        """
-        found = self._receipts.find(call, project)
-        published = self.published
-        if published.size <= found.outcome:
-            published = publish(found.outcome + 1)
-        return self._receipts.build(found, published)
+    def published_for(self, index: int) -> Published:
+        """The newest witnessed checkpoint if it covers an entry, otherwise the newest one."""
+        witnessed = self._publication.witnessed
+        return witnessed if witnessed is not None and witnessed.size > index else self.published
+
+    def find(self, call: str, project: str | None) -> FinishedCall:
+        """A call with its outcome, for `prove`. Raises ReceiptNotFound or CallOpen."""
+        return self._receipts.find(call, project)
+
+    def prove(self, call: FinishedCall, published: Published) -> str:
+        """The receipt of a call whose outcome that publication covers. Raises LogDamaged."""
+        return self._receipts.build(call, published)
 
     def close(self) -> None:
         """Let go of the database and the data directory. Publishes nothing."""
@@ -147,13 +166,24 @@ class Log:
         finally:
             self._journal.close()
             self._publication.close()
+            if self._neighbours is not None:
+                self._neighbours.close()
             self._locks.close()
 
+    def _close_calls_of_the_dead(self) -> None:
+        """Give the open calls of processes that have died the outcome `call.aborted`."""
+        for process in self._neighbours.gone() if self._neighbours is not None else ():
+            with self._journal_turn:
+                self._journal.abort_left_by(process, "process_ended", self._clock())
+
     def _note_publication(self) -> None:
-        """Note the checkpoint in the database, and let rows go that are in full, durable bundles."""
+        """Note the checkpoint in the database, and let rows go that are in full, durable bundles.
+
+        From PostgreSQL none goes: other hosts publish copies of their own from the rows.
+        """
         published = self.published
         self._note_due = time.monotonic() + NOTE_S
-        below = published.size - published.size % TILE_WIDTH
+        below = 0 if self._neighbours is not None else published.size - published.size % TILE_WIDTH
         self._commit_nothing(published, below)
         while self._journal.trimmed() < below:
             self._commit_nothing(None, below)

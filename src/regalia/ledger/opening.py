@@ -6,6 +6,7 @@ short one.
 
 from pathlib import Path
 
+import msgspec
 from sqlalchemy import func, select
 
 from regalia.ledger.errors import KeyUnusable, LogDamaged, LogWouldFork
@@ -20,9 +21,23 @@ from regalia_verify.merkle import EMPTY_ROOT, leaf_hash
 from regalia_verify.note import SignedNote, VerifierKey, verify
 from regalia_verify.tiles import TILE_WIDTH
 
+
+class _Opened(msgspec.Struct):
+    """What matters here of `log.opened`."""
+
+    origin: str
+
+
 REMEDY = (
     "Nothing was changed. Bring back the newest database and log folder, both from the same moment: "
     "a log that goes on from an older state would contradict receipts that were given out."
+)
+
+
+_HEAD = select(  # one statement, so one moment: others may be appending
+    log_state,
+    select(func.min(entries.c.idx)).scalar_subquery().label("oldest"),
+    select(func.max(entries.c.idx)).scalar_subquery().label("newest"),
 )
 
 
@@ -37,9 +52,10 @@ class LogStart:
 
 def load(database: Database, folder: LogFolder, origin: str, keys: tuple[VerifierKey, ...]) -> LogStart:
     """Read where the log stands; raise LogWouldFork or LogDamaged rather than start from doubt."""
+    note = folder.read_checkpoint()  # before the database's head, which others may move meanwhile
     with database.read() as connection:
-        head = connection.execute(select(log_state)).one()
-        oldest, newest = connection.execute(select(func.min(entries.c.idx), func.max(entries.c.idx))).one()
+        head = connection.execute(_HEAD).one()
+    oldest, newest = head.oldest, head.newest
     if head.size and newest != head.size - 1:
         raise LogDamaged(f"the database's newest entry is {newest}, expected {head.size - 1}. {REMEDY}")
     note = folder.read_checkpoint()
@@ -65,7 +81,17 @@ def load(database: Database, folder: LogFolder, origin: str, keys: tuple[Verifie
     return LogStart(edge, Published(checkpoint.size, checkpoint.root, note), head.size)
 
 
-def _own_checkpoint(note: str, root: Path, origin: str, keys: tuple[VerifierKey, ...]) -> Checkpoint:
+def check_origin(database: Database, origin: str) -> None:
+    """Raise LogWouldFork where a shared database, which keeps all rows, holds another log."""
+    with database.read() as connection:
+        first = connection.execute(select(entries.c.leaf).where(entries.c.idx == 0)).scalar_one_or_none()
+    found = None if first is None else msgspec.json.decode(first, type=_Opened).origin
+    if found != origin:
+        raise LogWouldFork(f"the database holds the log {found}, this data directory is of {origin}")
+
+
+def own_checkpoint(note: str, root: Path, origin: str, keys: tuple[VerifierKey, ...]) -> Checkpoint:
+    """The checkpoint that a note of this log signs. Raises LogDamaged, KeyUnusable."""
     try:
         signed = SignedNote.parse(note)
         checkpoint = Checkpoint.parse(signed.text)

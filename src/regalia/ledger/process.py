@@ -20,11 +20,13 @@ from regalia.ledger.entry import Entry
 from regalia.ledger.journal import Published, Result
 from regalia.ledger.log import Log
 from regalia.ledger.publisher import Publisher
+from regalia.ledger.receipts import FinishedCall
 from regalia.ledger.wire import (
     Abort,
     Answer,
     Append,
     Appended,
+    Attach,
     Mixed,
     Problem,
     Prove,
@@ -84,8 +86,8 @@ class LedgerProcess:
         self._publisher.start()
         for arrived in requests:
             self._serve(arrived)
-        self._provers.shutdown(cancel_futures=True)
         self._publisher.close()
+        self._provers.shutdown()
         self._log.close()
 
     def _serve(self, arrived: list[Request]) -> None:
@@ -102,6 +104,8 @@ class LedgerProcess:
                     self._provers.submit(self._prove, request)
                 case Publish():
                     self._publish(request)
+                case Attach():
+                    self._attach(request)
         self._commit(entries)
 
     def _commit(self, entries: list[Entry]) -> None:
@@ -121,12 +125,31 @@ class LedgerProcess:
             self._channel.send(Answer(request.id, ""))
 
     def _prove(self, request: Prove) -> None:
+        """Build a receipt, on a prover's thread; if need be, after the next publication."""
         try:
-            text = self._log.receipt(request.call, request.project, self._publisher.wait_for)
+            found = self._log.find(request.call, request.project)
         except Exception as error:  # the one who asked must hear of it, whatever it was
             self._channel.send(Answer(request.id, "", Problem.of(error)))
-        else:
-            self._channel.send(Answer(request.id, text))
+            return
+        published = self._log.published_for(found.outcome)
+        if published.size > found.outcome:
+            self._build(request, found, published)
+            return
+
+        def done(outcome: Published | AuditUnavailable) -> None:
+            if isinstance(outcome, AuditUnavailable):
+                self._channel.send(Answer(request.id, "", Problem.of(outcome)))
+            else:
+                self._provers.submit(self._build, request, found, outcome)
+
+        self._publisher.request(found.outcome + 1, done)
+
+    def _build(self, request: Prove, found: FinishedCall, published: Published) -> None:
+        try:
+            answer = Answer(request.id, self._log.prove(found, published))
+        except Exception as error:  # the one who asked must hear of it, whatever it was
+            answer = Answer(request.id, "", Problem.of(error))
+        self._channel.send(answer)
 
     def _publish(self, request: Publish) -> None:
         def done(outcome: Published | AuditUnavailable) -> None:
@@ -134,6 +157,12 @@ class LedgerProcess:
             self._channel.send(Answer(request.id, "", problem))
 
         self._publisher.request(request.size, done)
+
+    def _attach(self, request: Attach) -> None:
+        def done(problem: Exception | None) -> None:
+            self._channel.send(Answer(request.id, "", Problem.of(problem) if problem else None))
+
+        self._publisher.attach(request.note, done)
 
     def _tell_state(self) -> None:
         """Tell how the log stands, if that has changed."""

@@ -2,22 +2,30 @@
 
 A root is signed only for what is committed, and the checkpoint is replaced only after all files it covers
 are durable. So whatever fails on the way, the folder still holds a complete, older log, and the next
-attempt begins where that one ends.
+attempt begins where that one ends. Several processes may publish into one folder: each begins where the
+newest checkpoint ends, and one that was paused finds, at the checkpoint, that it was overtaken.
 """
 
 import time
 from collections.abc import Callable
 
-from regalia.ledger.errors import LogDamaged
+from regalia.ledger.errors import LogDamaged, LogWouldFork
 from regalia.ledger.folder import LogFolder
 from regalia.ledger.journal import Published
 from regalia.ledger.keys import Signer
+from regalia.ledger.opening import own_checkpoint
 from regalia.ledger.reader import Reader
 from regalia.ledger.tree import Edge, Tile
+from regalia.ledger.turns import Turns
 from regalia.storage import Database
 from regalia_verify.checkpoint import Checkpoint
 from regalia_verify.merkle import leaf_hash
+from regalia_verify.note import SignedNote
 from regalia_verify.tiles import TILE_WIDTH
+
+
+class _Overtaken(Exception):
+    """Another process has published more meanwhile."""
 
 
 class Publication:
@@ -27,6 +35,7 @@ class Publication:
         self,
         database: Database,
         folder: LogFolder,
+        turns: Turns,
         signer: Signer,
         edge: Edge,
         published: Published,
@@ -36,11 +45,32 @@ class Publication:
     ) -> None:
         self._reader = Reader(database)
         self._folder = folder
+        self._turns = turns
         self._signer = signer
         self._edge = edge  # of the published tree
         self._origin = origin
         self._clock = clock
         self.published = published
+        self.witnessed: Published | None = None  # the newest one that was cosigned as was demanded
+
+    def attach(self, note: str) -> None:
+        """Keep a published checkpoint with its cosignatures: receipts it covers prove against it.
+
+        Its signatures are the caller's to check. Raises LogDamaged where it is not of this log, OSError.
+        """
+        text = SignedNote.parse(note).text
+        checkpoint = Checkpoint.parse(text)
+        published = self.published
+        if checkpoint.origin != self._origin or checkpoint.size > published.size:
+            raise LogDamaged(f"a checkpoint of {checkpoint.size} entries is witnessed that is not published")
+        if text == SignedNote.parse(published.note).text:
+            with self._turns.checkpoint():
+                if self._folder.read_checkpoint() != published.note:
+                    return  # another process has published more, or has attached cosignatures already
+                self._folder.write_checkpoint(note)
+            self.published = Published(published.size, published.root, note)
+        if self.witnessed is None or checkpoint.size >= self.witnessed.size:
+            self.witnessed = Published(checkpoint.size, checkpoint.root, note)
 
     def publish(self, *, again: bool = False) -> None:
         """Bring the folder to what is committed.
@@ -49,7 +79,12 @@ class Publication:
         OSError, KeyUnusable, LogDamaged or the database's error; then nothing counts as published.
         """
         try:
-            self._publish(again)
+            with self._turns.publishing():
+                self._catch_up()
+                try:
+                    self._publish(again)
+                except _Overtaken:
+                    self._catch_up()
         except BaseException:
             self._reader.close()  # the next attempt starts on a new connection
             raise
@@ -71,12 +106,45 @@ class Publication:
             self._folder.write_tile(tile.level, tile.n, tile.hashes)
         self._folder.sync()
         checkpoint = Checkpoint(self._origin, size, edge.root())
-        note = self._signer.sign(checkpoint, self._clock() // 1000)
-        self._folder.write_checkpoint(note)
+        with self._turns.checkpoint():
+            self._check_still_newest(checkpoint)
+            note = self._signer.sign(checkpoint, self._clock() // 1000)
+            self._folder.write_checkpoint(note)
         self._edge = edge
         self.published = Published(size, checkpoint.root, note)
         for tile in full:
             self._folder.drop_partial(tile.level, tile.n)
+
+    def _catch_up(self) -> None:
+        """Take over what another process has published since. Raises LogWouldFork, LogDamaged."""
+        note = self._folder.read_checkpoint()
+        if note is None or note == self.published.note:
+            return
+        found = own_checkpoint(note, self._folder.root, self._origin, self._signer.keys)
+        if found.size < self._edge.size:
+            raise LogDamaged(f"the checkpoint went back from {self._edge.size} entries to {found.size}")
+        edge = Edge.load(found.size, self._folder.read_tile)
+        ours = Edge.load(self._edge.size, self._folder.read_tile)
+        if edge.root() != found.root or ours.root() != self._edge.root():
+            raise LogWouldFork(
+                f"the published checkpoint of {found.size} entries does not continue the log that this "
+                f"process has published up to {self._edge.size}"
+            )
+        self._edge = edge
+        self.published = Published(found.size, found.root, note)
+
+    def _check_still_newest(self, checkpoint: Checkpoint) -> None:
+        """What the world has done since this publication began, however long that is. At its turn only."""
+        note = self._folder.read_checkpoint()
+        if note is not None and note != self.published.note:
+            found = own_checkpoint(note, self._folder.root, self._origin, self._signer.keys)
+            if found.size > checkpoint.size:
+                raise _Overtaken
+            if found.size == checkpoint.size and found.root != checkpoint.root:
+                raise LogWouldFork(f"another process has published another root at {found.size} entries")
+        committed = int(self._reader.select(self._reader.sql.head)[0][0])
+        if committed < checkpoint.size:
+            raise LogWouldFork(f"the database went back to {committed} entries before {checkpoint.size} were signed")
 
     def _write_entries(self, edge: Edge, size: int) -> list[Tile]:
         """Append the committed entries to the edge, writing bundles and full tiles; returns the latter."""

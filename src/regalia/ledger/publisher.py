@@ -10,6 +10,7 @@ from regalia.ledger.log import Log
 INTERVAL_S = 1.0
 
 Done = Callable[["Published | AuditUnavailable"], None]
+Attached = Callable[[Exception | None], None]
 
 
 class Publisher:
@@ -22,6 +23,7 @@ class Publisher:
         self._wake = Event()
         self._closing = False
         self._requests: list[tuple[int, Done]] = []  # guarded by _turn
+        self._notes: list[tuple[str, Attached]] = []  # guarded by _turn
         self._turn = Lock()
         self._thread = Thread(target=self._run, name="regalia-publisher", daemon=True)
 
@@ -35,20 +37,11 @@ class Publisher:
             self._requests.append((size, done))
         self._wake.set()
 
-    def wait_for(self, size: int) -> Published:
-        """Block until `size` entries are published. Raises AuditUnavailable if they can't be."""
-        result: list[Published | AuditUnavailable] = []
-        finished = Event()
-
-        def done(outcome: Published | AuditUnavailable) -> None:
-            result.append(outcome)
-            finished.set()
-
-        self.request(size, done)
-        finished.wait()
-        if isinstance(result[0], AuditUnavailable):
-            raise result[0]
-        return result[0]
+    def attach(self, note: str, done: Attached) -> None:
+        """Keep a witnessed checkpoint; `done` is called, on the publisher's thread, with what went wrong."""
+        with self._turn:
+            self._notes.append((note, done))
+        self._wake.set()
 
     def close(self) -> None:
         """Publish once more, then end."""
@@ -62,9 +55,21 @@ class Publisher:
             self._wake.wait(self._interval_s)
             self._wake.clear()
             closing = self._closing
+            self._attach()
             self._log.publish()
             self._on_round()
             self._answer()
+
+    def _attach(self) -> None:
+        with self._turn:
+            notes, self._notes = self._notes, []
+        for note, done in notes:
+            try:
+                self._log.attach(note)
+            except Exception as error:  # the one who brought it must hear of it, whatever it was
+                done(error)
+            else:
+                done(None)
 
     def _answer(self) -> None:
         """Answer those whose entries are published now, or all, if publication fails."""

@@ -22,6 +22,7 @@ class Statements(msgspec.Struct, frozen=True):
     call: str
     open_call: str
     left_open: str
+    left_by: str
     leaves: str
     finished: str
     parts: str
@@ -48,6 +49,7 @@ _SQLITE = Statements(
     call="SELECT outcome FROM calls WHERE call = ?",
     open_call="SELECT call, project, admitted_hash FROM calls WHERE call = ? AND outcome IS NULL",
     left_open=("SELECT call, project, admitted_hash FROM calls WHERE outcome IS NULL AND process <> ?"),
+    left_by="SELECT call, project, admitted_hash FROM calls WHERE outcome IS NULL AND process = ?",
     finished=(
         "SELECT project, admitted, outcome, leaf FROM calls LEFT JOIN entries ON idx = outcome WHERE call = ?"
     ),

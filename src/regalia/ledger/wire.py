@@ -72,6 +72,13 @@ class Publish(msgspec.Struct, frozen=True, array_like=True, tag="publish"):
     size: int
 
 
+class Attach(msgspec.Struct, frozen=True, array_like=True, tag="attach"):
+    """A published checkpoint with its witnesses' cosignatures."""
+
+    id: int
+    note: str
+
+
 class Problem(msgspec.Struct, frozen=True, array_like=True):
     """An error on its way."""
 
@@ -127,7 +134,7 @@ class Refused(msgspec.Struct, frozen=True, array_like=True, tag="refused"):
     problem: Problem
 
 
-Request = Where | Append | Abort | Prove | Publish
+Request = Where | Append | Abort | Prove | Publish | Attach
 Reply = State | Appended | Mixed | Answer | Refused
 
 

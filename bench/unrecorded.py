@@ -1,0 +1,29 @@
+"""`regalia` with recording switched off: what the gateway costs without its ledger. For benchmarks only.
+
+The product has no such switch. This program replaces, in its own process, what makes and appends the
+records of calls; everything else (keys, checks, routing, the engine's client) is the product's.
+"""
+
+import asyncio
+
+from regalia.cli import main
+from regalia.gateway.call import Call
+from regalia.ledger import Entry, Ledger
+
+_NOTHING = Entry(b"{}")
+_append = Ledger.append
+
+
+def _append_events_only(ledger: Ledger, entry: Entry) -> "asyncio.Future[int]":
+    if entry is not _NOTHING:
+        return _append(ledger, entry)
+    done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    done.set_result(0)
+    return done
+
+
+if __name__ == "__main__":
+    for name in ("admission", "outcome"):
+        setattr(Call, name, lambda *_, **__: _NOTHING)
+    setattr(Ledger, "append", _append_events_only)  # noqa: B010 - typed as a method, replaced by a function
+    main()

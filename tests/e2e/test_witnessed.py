@@ -1,0 +1,170 @@
+"""Two real witnesses and a real server: receipts mature, forks are refused, losing witnesses shows."""
+
+import json
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+from serving import REGALIA, FakeEngine, Server, ServerDidNotStart, free_port, regalia, verify
+
+
+@dataclass
+class Witness:
+    """A witness and its serving process."""
+
+    data_dir: Path
+    name: str
+    port: int
+    lines: list[str]
+    process: subprocess.Popen[bytes] | None = None
+
+    def serve(self) -> None:
+        where = ["--data-dir", str(self.data_dir), "--port", str(self.port)]
+        self.process = subprocess.Popen(
+            [REGALIA, "witness", "serve", *where],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            try:
+                httpx.get(f"http://127.0.0.1:{self.port}/", timeout=2)
+            except httpx.TransportError:
+                time.sleep(0.1)
+            else:
+                return
+        raise AssertionError("the witness does not answer")
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.send_signal(signal.SIGTERM)
+            self.process.wait(20)
+            self.process = None
+
+
+@dataclass
+class Town:
+    """A server with a fake engine and two witnesses, all demanded by its trust policy."""
+
+    server: Server
+    witnesses: list[Witness]
+    policy: Path
+
+
+def _witness(folder: Path, log_policy: Path, number: int) -> Witness:
+    data_dir, port = folder / f"w{number}", free_port()
+    made = json.loads(
+        regalia("witness", "init", "--data-dir", str(data_dir), "--name", f"w{number}.test", "--json").stdout
+    )
+    regalia("witness", "add-log", str(log_policy), "--data-dir", str(data_dir))
+    line = f"witness w{number} {made['vkeys'][0]} http://127.0.0.1:{port}"
+    return Witness(data_dir, f"w{number}", port, [line])
+
+
+@pytest.fixture
+def town(tmp_path: Path, fake_engine: FakeEngine) -> Iterator[Town]:
+    policy = tmp_path / "policy.txt"
+    log = {"trust_policy": str(policy), "witness_seconds": 0.5}
+    server = Server(tmp_path / "d", {**fake_engine.config, "log": log}).init()
+    log_policy = tmp_path / "log-policy.txt"
+    log_policy.write_text(regalia("log", "policy", "--data-dir", str(server.data_dir)).stdout)
+    witnesses = [_witness(tmp_path, log_policy, number) for number in (1, 2)]
+    lines = [line for line in log_policy.read_text().splitlines() if not line.startswith("quorum")]
+    for witness in witnesses:
+        lines += witness.lines
+    policy.write_text("\n".join([*lines, "group all all log-pq w1 w2", "quorum all", ""]))
+    for witness in witnesses:
+        witness.serve()
+    server.start()
+    yield Town(server, witnesses, policy)
+    server.stop()
+    for witness in witnesses:
+        witness.stop()
+
+
+def _ask(town: Town, tmp_path: Path) -> tuple[str, list[str]]:
+    exchange = town.server.chat()
+    request, response = tmp_path / "request", tmp_path / "response"
+    request.write_bytes(exchange.request)
+    response.write_bytes(exchange.committed)
+    return exchange.call, ["--request", str(request), "--response", str(response)]
+
+
+def _receipt(town: Town, call: str, query: str = "") -> httpx.Response:
+    with town.server.http() as client:
+        return client.get(f"/v1/receipts/{call}{query}")
+
+
+def test_a_receipt_matures_until_both_witnesses_have_signed_it(town: Town, tmp_path: Path) -> None:
+    call, files = _ask(town, tmp_path)
+    receipt = tmp_path / "receipt"
+    matured = _receipt(town, call, "?witnessed=true")
+    assert matured.status_code == 200, matured.text
+    receipt.write_bytes(matured.content)
+    done = verify("receipt", str(receipt), "--policy", str(town.policy), *files, "--json")
+    assert done.returncode == 0, done.stdout
+    assert json.loads(done.stdout)["witnessed"] is True
+
+
+def test_what_is_served_as_the_checkpoint_is_what_the_witnesses_signed(town: Town, tmp_path: Path) -> None:
+    call, _ = _ask(town, tmp_path)
+    assert _receipt(town, call, "?witnessed=true").status_code == 200
+    done = verify("log", f"{town.server.url}/log", "--policy", str(town.policy), "--json")
+    assert done.returncode == 0, done.stdout
+
+
+def test_losing_a_witness_shows_and_answers_go_on(town: Town, tmp_path: Path) -> None:
+    town.witnesses[1].stop()
+    call, _ = _ask(town, tmp_path)
+    assert _receipt(town, call).status_code == 200, "a receipt is signed at once"
+    time.sleep(2)
+    with town.server.http() as client:
+        state = client.get("/readyz").json()
+    assert state["ready"]
+    assert "not cosigned" in state["witnesses"]
+    town.witnesses[1].serve()
+    assert _receipt(town, call, "?witnessed=true").status_code == 200, (
+        "and it matures when the witness is back"
+    )
+
+
+def test_refusing_without_witnesses_is_the_operators_choice(town: Town, tmp_path: Path) -> None:
+    town.server.stop()
+    town.server.config["log"] |= {"witnesses_lost": "refuse", "witness_limit_seconds": 1}
+    town.server.start()
+    _ask(town, tmp_path)
+    town.witnesses[0].stop()
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        exchange = town.server.chat()
+        if exchange.status == 503:
+            break
+        time.sleep(0.5)
+    assert exchange.json["error"]["code"] == "audit_unavailable"
+    town.witnesses[0].serve()
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline and town.server.chat().status != 200:
+        time.sleep(0.5)
+    assert town.server.chat().status == 200, "service resumes by itself"
+
+
+def test_a_data_directory_that_was_rolled_back_halts(town: Town, tmp_path: Path) -> None:
+    town.server.stop()
+    older = tmp_path / "older"
+    shutil.copytree(town.server.data_dir, older)
+    town.server.start()
+    call, _ = _ask(town, tmp_path)
+    assert _receipt(town, call, "?witnessed=true").status_code == 200
+    town.server.stop()
+    shutil.rmtree(town.server.data_dir)
+    older.rename(town.server.data_dir)
+    with pytest.raises(ServerDidNotStart, match="contradicts what was witnessed"):
+        town.server.start()
