@@ -13,6 +13,7 @@ import msgspec
 
 from regalia.clock import new_call_id, now_ms
 from regalia.ledger import Entry, KeyFiles, Ledger, Part, create_keys, policy_text
+from regalia.ledger.journal import Published
 from regalia.ledger.log import Log
 from regalia.ledger.wire import Where
 from regalia.storage import Database, open_database, upgrade
@@ -140,6 +141,20 @@ class Call(msgspec.Struct, frozen=True):
             Part("tokens", self.salts[2], b"[[1,2,3]]"),
         )
         return Entry(canonical(record), "outcome", self.id, self.project, parts)
+
+
+def publish(log: Log) -> Published:
+    """Publish; it must succeed."""
+    log.publish()
+    assert log.publish_failure is None
+    return log.published
+
+
+def receipt(log: Log, call: str, project: str | None = PROJECT) -> str:
+    """A receipt as the ledger process gives it: publishes only if that is needed."""
+    found = log.find(call, project)
+    published = log.published if log.published.size > found.outcome else publish(log)
+    return log.prove(found, published)
 
 
 class Shown(msgspec.Struct, frozen=True):

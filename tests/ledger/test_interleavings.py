@@ -8,9 +8,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from ledger_kit import Call, Site, event, shown
+from ledger_kit import Call, Site, event, publish, receipt, shown
 from regalia.ledger import Entry
-from regalia.ledger.journal import Published
 from regalia.ledger.log import Log
 
 
@@ -45,8 +44,7 @@ class Interleavings(RuleBasedStateMachine):
 
     @rule()
     def publish(self) -> None:
-        self.log.publish()
-        assert self.log.publish_failure is None
+        publish(self.log)
         assert self.log.published.size == len(self.records)
         self.checkpoints.append((self.site.folder / "checkpoint").read_bytes())
 
@@ -54,7 +52,7 @@ class Interleavings(RuleBasedStateMachine):
     @rule(data=st.data())
     def ask_for_a_receipt(self, data: st.DataObject) -> None:
         call = data.draw(st.sampled_from(self.closed))
-        self.receipts.append((self._receipt(call), call))
+        self.receipts.append((receipt(self.log, call.id, call.project), call))
 
     @rule(clean=st.booleans())
     def crash(self, clean: bool) -> None:
@@ -79,16 +77,14 @@ class Interleavings(RuleBasedStateMachine):
     def teardown(self) -> None:
         if not hasattr(self, "log"):
             return
-        self.log.publish()
-        assert self.log.publish_failure is None
+        publish(self.log)
         self.site.verify(closed=not self.open)
         for text, call in self.receipts:
             self.site.verify_receipt(text, call)
         for call in self.closed:
-            text = self._receipt(call)
+            text = receipt(self.log, call.id, call.project)
             self.site.verify_receipt(text, call)
-            receipt = shown(text)
-            assert self.records[receipt.index] == receipt.entry
+            assert self.records[shown(text).index] == shown(text).entry
         for note in self.checkpoints:  # nothing that was ever signed is contradicted
             self.site.verify_extends(note)
         self.log.close()
@@ -98,13 +94,6 @@ class Interleavings(RuleBasedStateMachine):
         expected = range(len(self.records), len(self.records) + len(entries))
         assert self.log.append(entries) == list(expected)
         self.records += [entry.record for entry in entries]
-
-    def _receipt(self, call: Call) -> str:
-        def publish(_size: int) -> Published:
-            self.log.publish()
-            return self.log.published
-
-        return self.log.receipt(call.id, call.project, publish)
 
 
 TestInterleavings = Interleavings.TestCase

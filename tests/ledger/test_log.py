@@ -4,20 +4,9 @@ import base64
 
 import pytest
 
-from ledger_kit import PROJECT, Call, Site, event, indices, shown
+from ledger_kit import Call, Site, event, indices, publish, receipt, shown
 from regalia.ledger import CallOpen, LedgerInvariantError, LedgerLocked, ReceiptNotFound
-from regalia.ledger.journal import Published
 from regalia.ledger.log import Log
-
-
-def publish(log: Log) -> Published:
-    log.publish()
-    assert log.publish_failure is None
-    return log.published
-
-
-def receipt(log: Log, call: str, project: str | None = PROJECT) -> str:
-    return log.receipt(call, project, lambda _size: publish(log))
 
 
 def test_an_empty_log_gets_log_opened_as_leaf_0(site: Site) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ledger_kit import ORIGIN, Call, Site, event
+from ledger_kit import ORIGIN, Call, Site, event, receipt
 from regalia.ledger import KeyFiles, KeyUnusable, LogDamaged, LogWouldFork, create_keys
 from regalia.ledger.keys import FileSigner
 from regalia.ledger.log import Log
@@ -193,7 +193,7 @@ def test_a_receipt_is_not_given_from_tampered_tiles(site: Site) -> None:
         log.publish()
         edit(site.folder / "tile/0/000", flip)
         with pytest.raises(LogDamaged, match="can't be proved"):
-            log.receipt(call.id, None, lambda _size: log.published)
+            receipt(log, call.id)
 
 
 def test_a_receipt_is_not_given_with_a_tampered_opening(site: Site) -> None:
@@ -204,7 +204,7 @@ def test_a_receipt_is_not_given_with_a_tampered_opening(site: Site) -> None:
         statement = "UPDATE contents SET data = CAST(replace(data, ?, ?) AS BLOB) WHERE idx = 2"
         sql(site, statement, b"answer", b"Answer")
         with pytest.raises(LogDamaged, match="not what its record commits to"):
-            log.receipt(call.id, None, lambda _size: log.published)
+            receipt(log, call.id)
 
 
 def test_a_receipt_is_not_given_with_an_unreadable_opening(site: Site) -> None:
@@ -214,4 +214,4 @@ def test_a_receipt_is_not_given_with_an_unreadable_opening(site: Site) -> None:
         log.publish()
         sql(site, "UPDATE contents SET data = ? WHERE idx = 2", b"nonsense")
         with pytest.raises(LogDamaged, match="can't be read"):
-            log.receipt(call.id, None, lambda _size: log.published)
+            receipt(log, call.id)

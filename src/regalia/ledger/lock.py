@@ -1,4 +1,4 @@
-"""One holder of a log at a time: locks that end with their process, however it ends."""
+"""One holder of a data directory with SQLite at a time: a lock that ends with its process, however it ends."""
 
 import fcntl
 import os
@@ -9,12 +9,9 @@ from pathlib import Path
 from typing import IO
 
 from regalia.ledger.errors import LedgerLocked
-from regalia.storage import Database
 
 WAIT_S = 2.0
 """A predecessor that lost its gateway still commits and publishes what it has; that takes moments."""
-
-_ADVISORY_KEY = 0x5245_4C4F  # this log's, among PostgreSQL's advisory locks of the database
 
 
 @contextmanager
@@ -36,26 +33,6 @@ def file_lock(path: Path) -> Iterator[None]:
         file.write(f"{os.getpid()}\n")
         file.flush()
         yield
-
-
-@contextmanager
-def database_lock(database: Database) -> Iterator[None]:
-    """Be the only ledger on a PostgreSQL database. Raises LedgerLocked.
-
-    An SQLite database lies in the data directory, whose lock is enough.
-    """
-    if database.is_sqlite:
-        yield
-        return
-    connection = database.driver_connection()
-    try:
-        cursor = connection.cursor()
-        cursor.execute("SELECT pg_try_advisory_lock(%s)", (_ADVISORY_KEY,))
-        if not cursor.fetchone()[0]:
-            raise LedgerLocked("another ledger process uses the database: stop it first")
-        yield
-    finally:
-        connection.close()
 
 
 def _take(file: IO[str]) -> bool:

@@ -66,7 +66,7 @@ def load(database: Database, folder: LogFolder, origin: str, keys: tuple[Verifie
                 f"have been published. {REMEDY}"
             )
         return LogStart(Edge(), Published(0, EMPTY_ROOT, ""), head.size)
-    checkpoint = _own_checkpoint(note, folder.root, origin, keys)
+    checkpoint = own_checkpoint(note, folder.root, origin, keys)
     if checkpoint.size > head.size:
         raise LogWouldFork(
             f"the published checkpoint has {checkpoint.size} entries, the database only {head.size}: "

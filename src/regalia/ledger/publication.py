@@ -144,7 +144,7 @@ class Publication:
                 raise LogWouldFork(f"another process has published another root at {found.size} entries")
         committed = int(self._reader.select(self._reader.sql.head)[0][0])
         if committed < checkpoint.size:
-            raise LogWouldFork(f"the database went back to {committed} entries before {checkpoint.size} were signed")
+            raise LogWouldFork(f"the database went back from {checkpoint.size} entries to {committed}")
 
     def _write_entries(self, edge: Edge, size: int) -> list[Tile]:
         """Append the committed entries to the edge, writing bundles and full tiles; returns the latter."""
