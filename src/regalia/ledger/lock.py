@@ -1,4 +1,4 @@
-"""One holder of a data directory with SQLite at a time: a lock that ends with its process, however it ends."""
+"""One holder of a data directory with SQLite at a time: a lock that ends with its process."""
 
 import fcntl
 import os
