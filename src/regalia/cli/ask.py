@@ -34,9 +34,7 @@ def ask(
     question: Annotated[str, typer.Argument(help="What to ask.")],
     model: Annotated[str | None, typer.Option(help="The model; the first chat model if not given.")] = None,
     max_tokens: Annotated[int, typer.Option(min=1, help="The longest answer, in tokens.")] = 256,
-    temperature: Annotated[
-        float, typer.Option(min=0, max=2, help="0: the likeliest token each time.")
-    ] = 0,
+    temperature: Annotated[float, typer.Option(min=0, max=2, help="0: the likeliest token each time.")] = 0,
     data_dir: DataDir = DEFAULT_DATA_DIR,
     base_url: Annotated[str | None, typer.Option(envvar="REGALIA_BASE_URL", help="The server.")] = None,
     api_key: Annotated[
