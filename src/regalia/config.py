@@ -74,6 +74,12 @@ class Log(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     witness_limit_seconds: Seconds = 300.0
 
 
+class VaultSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The vault. `root_key` is `file:PATH`, `env:NAME` or a `pkcs11:` URI, see docs/vault.md."""
+
+    root_key: Annotated[str, msgspec.Meta(pattern=r"^((file|env|pkcs11):.+)?$")] = ""
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Everything an operator can set. `database` "" means the one that `regalia init` was given."""
 
@@ -87,6 +93,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     engines: list[ExternalEngine] = []
     limits: Limits = Limits()
     log: Log = Log()
+    vault: VaultSettings = VaultSettings()
     log_level: Annotated[str, msgspec.Meta(pattern="^(debug|info|warning|error)$")] = "info"
 
 

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from ledger_kit import Call, Site, event, receipt
+from regalia.clock import now_ms
 from regalia.ledger import LedgerInvariantError, neighbours
+from regalia.ledger.contents import Contents, open_vault
 from regalia.ledger.journal import Journal
 from regalia.ledger.log import Log
-from regalia.ledger.vault import PlainVault
 from regalia.ledger.wire import Where
 from regalia.storage import open_database, upgrade
 
@@ -50,9 +51,10 @@ def test_append_publish_prove_and_go_on(where: Where, monkeypatch: pytest.Monkey
 
 def test_journals_of_several_processes_share_one_sequence(where: Where) -> None:
     rounds, batch = 20, 7
+    contents = Contents(open_vault(where.data_dir, open_database(where.database_url), ""), now_ms)
 
     def append(name: str, results: list[int]) -> None:
-        journal = Journal(open_database(where.database_url), name, PlainVault())
+        journal = Journal(open_database(where.database_url), name, contents)
         for _ in range(rounds):
             calls = [Call.new() for _ in range(batch)]
             for entries in ([c.admission() for c in calls], [c.outcome() for c in calls]):

@@ -36,6 +36,8 @@ _SAMPLING = (
     "top_logprobs",
 )
 _LONGEST_NUMBER = 32
+_END_USER = ("user", "safety_identifier")
+_LONGEST_REFERENCE = 1024
 Outcome = Literal["answered", "refused", "failed", "cancelled"]
 
 
@@ -111,6 +113,7 @@ class Call:
             call=self.id,
             project=self.principal.project,
             parts=(Part("request", self._salts[0], self.body),),
+            end_users=self._end_users(),
         )
 
     def outcome(
@@ -166,6 +169,11 @@ class Call:
             project=self.principal.project,
             parts=parts,
         )
+
+    def _end_users(self) -> tuple[str, ...]:
+        """The references by which the client says whom the call is for: any of them finds the call again."""
+        named = {self.document.get(name) for name in _END_USER}
+        return tuple(name for name in named if isinstance(name, str) and 0 < len(name) <= _LONGEST_REFERENCE)
 
     def _sampling(self) -> dict[str, int | str]:
         """The seed as a number, everything else that steers sampling as the client wrote it."""

@@ -68,7 +68,9 @@ async def running(config: Config) -> AsyncIterator[Instance]:
     witnessing = Witnessing(data_dir, config.log, witnesses) if witnesses else None
     if witnessing is not None:
         await witnessing.check(origin)
-    ledger = await Ledger.open(data_dir, database, process=process, origin=origin, keys=keys)
+    ledger = await Ledger.open(
+        data_dir, database, process=process, origin=origin, keys=keys, root_key=config.vault.root_key
+    )
     metrics = Metrics()
     try:
         registrar = Registrar(ledger, database)

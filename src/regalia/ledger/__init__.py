@@ -1,5 +1,6 @@
 """What remembers: records become durable, then a public transparency log, then receipts."""
 
+from regalia.ledger.contents import create_vault
 from regalia.ledger.entry import Entry, Part, Phase
 from regalia.ledger.errors import (
     CallOpen,
@@ -29,6 +30,7 @@ __all__ = [
     "Phase",
     "ReceiptNotFound",
     "create_keys",
+    "create_vault",
     "policy_text",
     "verifier_keys",
 ]

@@ -1,18 +1,14 @@
-"""A batch of entries as rows, and which of its entries the log can hold. Pure."""
+"""A batch of entries as rows, and which of its entries the log can hold."""
 
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 
 import msgspec
 
-from regalia.ledger.entry import Entry, Part
+from regalia.ledger.contents import ContentRow, Contents
+from regalia.ledger.entry import Entry
 from regalia.ledger.errors import LedgerInvariantError
-from regalia.ledger.vault import Vault
 from regalia_verify.tiles import MAX_ENTRY
-
-_encode_parts = msgspec.msgpack.Encoder().encode
-decode_parts = msgspec.msgpack.Decoder(tuple[Part, ...]).decode
-"""The parts of a record, from what `rows` sealed."""
 
 
 class Rows(msgspec.Struct, frozen=True):
@@ -21,12 +17,13 @@ class Rows(msgspec.Struct, frozen=True):
     entries: list[tuple[int, bytes]]
     admissions: list[tuple[str, str, str, int, bytes]]
     outcomes: list[tuple[int, str, int]]
-    contents: list[tuple[int, int, bytes]]
+    contents: list[ContentRow]
+    subjects: list[tuple[str, bytes, str]]
 
 
-def rows(entries: Sequence[Entry], first: int, process: str, vault: Vault) -> Rows:
-    """The rows of entries that get consecutive indices from `first`."""
-    result = Rows([], [], [], [])
+def rows(entries: Sequence[Entry], first: int, process: str, contents: Contents) -> Rows:
+    """The rows of entries that get consecutive indices from `first`. Raises VaultError."""
+    result = Rows([], [], [], [], [])
     for index, entry in enumerate(entries, first):
         result.entries.append((index, entry.record))
         if entry.phase == "admitted":
@@ -35,8 +32,9 @@ def rows(entries: Sequence[Entry], first: int, process: str, vault: Vault) -> Ro
         elif entry.phase == "outcome":
             result.outcomes.append((index, entry.call, index))
         if entry.parts:
-            data = vault.seal(entry.project, entry.call, _encode_parts(entry.parts))
-            result.contents.append((index, vault.sealing, data))
+            result.contents.append(contents.row(index, entry))
+        if entry.end_users:
+            result.subjects.extend(contents.subjects(entry))
     return result
 
 
@@ -46,6 +44,8 @@ def check(entry: Entry) -> None:
         raise LedgerInvariantError(f"a record is 1 to {MAX_ENTRY} bytes long, not {len(entry.record)}")
     if entry.phase != "event" and not (entry.call and entry.project):
         raise LedgerInvariantError("a call's record needs the call's and the project's id")
+    if entry.phase == "event" and (entry.parts or entry.end_users):
+        raise LedgerInvariantError("only a call's record has contents")
 
 
 def judge(entries: Sequence[Entry], known: Mapping[str, bool]) -> list[LedgerInvariantError | None]:

@@ -20,6 +20,7 @@ class Entry(msgspec.Struct, frozen=True, gc=False, array_like=True):
 
     `record` is canonical JSON of at most 65,535 bytes and becomes the log entry as it is; `project`
     is the project's id (the record itself carries a pseudonym), which decides who may read a receipt.
+    `end_users` are the references by which the client says whom the call is for; only pseudonyms are kept.
     """
 
     record: bytes
@@ -27,3 +28,4 @@ class Entry(msgspec.Struct, frozen=True, gc=False, array_like=True):
     call: str = ""
     project: str = ""
     parts: tuple[Part, ...] = ()
+    end_users: tuple[str, ...] = ()

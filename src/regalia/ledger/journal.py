@@ -13,11 +13,12 @@ from typing import Any
 import msgspec
 
 from regalia.ledger.batch import Rows, aborted, judge, rows
+from regalia.ledger.contents import Contents
 from regalia.ledger.entry import Entry
 from regalia.ledger.errors import LedgerInvariantError, LogDamaged, LogWouldFork
 from regalia.ledger.statements import statements_for
-from regalia.ledger.vault import Vault
 from regalia.storage import Database
+from regalia.vault import VaultError
 
 TRIM_ROWS = 4096
 """How many published rows leave the database in one transaction."""
@@ -46,10 +47,10 @@ class _Violation(Exception):
 class Journal:
     """Writes batches through its own connection. Owned by one thread at a time."""
 
-    def __init__(self, database: Database, process: str, vault: Vault) -> None:
+    def __init__(self, database: Database, process: str, contents: Contents) -> None:
         self._database = database
         self._process = process
-        self._vault = vault
+        self._contents = contents
         self._connection: Any = None
         self._error: type[Exception] = database.driver_error
         self._integrity: type[Exception] = database.driver_integrity_error
@@ -106,7 +107,7 @@ class Journal:
         with self._closed_on_failure():
             with self._transaction() as (cursor, size):
                 if size == 0:
-                    self._insert(cursor, rows([entry], 0, self._process, self._vault))
+                    self._insert(cursor, rows([entry], 0, self._process, self._contents))
                     cursor.execute(self._sql.advance, (1,))
             self.size = max(size, 1)
 
@@ -126,7 +127,7 @@ class Journal:
     ) -> Sequence[int]:
         trimmed = max(self._trimmed, min(trim_below, self._trimmed + TRIM_ROWS))
         with self._transaction() as (cursor, first):
-            self._insert(cursor, rows(entries, first, self._process, self._vault))
+            self._insert(cursor, rows(entries, first, self._process, self._contents))
             if published is not None:
                 cursor.execute(self._sql.published, (published.size, published.root, published.size))
             if trimmed > self._trimmed:
@@ -141,7 +142,7 @@ class Journal:
         with self._transaction() as (cursor, first):
             verdicts = judge(entries, self._known_calls(cursor, entries))
             holdable = [entry for entry, verdict in zip(entries, verdicts, strict=True) if verdict is None]
-            self._insert(cursor, rows(holdable, first, self._process, self._vault))
+            self._insert(cursor, rows(holdable, first, self._process, self._contents))
             cursor.execute(self._sql.advance, (first + len(holdable),))
         self.size = first + len(holdable)
         indices = iter(range(first, self.size))
@@ -151,7 +152,7 @@ class Journal:
         with self._closed_on_failure():
             with self._transaction() as (cursor, first):
                 entries = [aborted(*call, reason, time) for call in find(cursor)]
-                self._insert(cursor, rows(entries, first, self._process, self._vault))
+                self._insert(cursor, rows(entries, first, self._process, self._contents))
                 cursor.execute(self._sql.advance, (first + len(entries),))
             self.size = first + len(entries)
 
@@ -160,7 +161,7 @@ class Journal:
         """Whatever fails, the next transaction starts on a new connection."""
         try:
             yield
-        except (self._error, OSError, LogDamaged) as error:
+        except (self._error, OSError, LogDamaged, VaultError) as error:
             self.close()
             raise JournalError(_reason(error)) from error
         except BaseException:
@@ -215,6 +216,8 @@ class Journal:
                 raise _Violation
         if batch.contents:
             cursor.executemany(sql.insert_content, batch.contents)
+        if batch.subjects:
+            cursor.executemany(sql.insert_subject, batch.subjects)
 
     def _known_calls(self, cursor: Any, entries: Sequence[Entry]) -> dict[str, bool]:
         known = {}
@@ -247,4 +250,5 @@ class DatabaseFile:
 
 def _reason(error: Exception) -> str:
     text = str(error).splitlines()
-    return f"the database: {text[0] if text else type(error).__name__}"
+    part = "the vault" if isinstance(error, VaultError) else "the database"
+    return f"{part}: {text[0] if text else type(error).__name__}"

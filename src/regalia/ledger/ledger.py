@@ -47,17 +47,25 @@ class Ledger:
 
     @classmethod
     async def open(
-        cls, data_dir: Path, database: Database, *, process: str, origin: str, keys: KeyFiles
+        cls,
+        data_dir: Path,
+        database: Database,
+        *,
+        process: str,
+        origin: str,
+        keys: KeyFiles,
+        root_key: str = "",
     ) -> "Ledger":
         """Take the data directory, check that the log continues what was published, and begin.
 
         An empty log gets `log.opened`; calls that ended with their process get `call.aborted`. `process`
         names this process in the database. Raises LedgerLocked, SchemaUnknown, KeyUnusable, LogWouldFork
-        or LogDamaged, having changed nothing.
+        or LogDamaged, or VaultError where its keys
+        are missing, having changed nothing.
         """
         url = database.engine.url.render_as_string(hide_password=False)
         who = f"{process}-{secrets.token_hex(4)}"  # a later process of that name is another one
-        ledger = cls(Where(data_dir, url, who, origin, keys))
+        ledger = cls(Where(data_dir, url, who, origin, keys, root_key))
         await ledger._start()
         ledger._watch = asyncio.create_task(ledger._keep_running())
         return ledger

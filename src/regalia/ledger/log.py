@@ -6,7 +6,7 @@ One thread appends, one publishes, any may prove. No error is swallowed: while c
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from threading import Lock
 from typing import Self
 
@@ -15,6 +15,7 @@ import msgspec
 from regalia import __version__
 from regalia.clock import now_ms
 from regalia.errors import AuditUnavailable, RegaliaError
+from regalia.ledger.contents import Contents, open_vault
 from regalia.ledger.entry import Entry
 from regalia.ledger.folder import LogFolder
 from regalia.ledger.journal import Journal, JournalError, Published, Result
@@ -25,11 +26,12 @@ from regalia.ledger.opening import check_origin, load
 from regalia.ledger.publication import Publication
 from regalia.ledger.receipts import FinishedCall, Receipts
 from regalia.ledger.turns import Turns
-from regalia.ledger.vault import PlainVault
 from regalia.ledger.wire import Where
 from regalia.storage import Database, check_schema, open_database
+from regalia.vault import Vault, VaultError
 from regalia_verify.tiles import TILE_WIDTH
 
+PREPARE_S = 10.0
 NOTE_S = 1.0
 """How often the database hears of publications: a commit for each one would slow receipts down."""
 
@@ -43,6 +45,7 @@ class Log:
         publication: Publication,
         receipts: Receipts,
         neighbours: Neighbours | None,
+        vault: Vault,
         clock: Callable[[], int],
     ) -> None:
         self._journal = journal
@@ -50,6 +53,8 @@ class Log:
         self._publication = publication
         self._receipts = receipts
         self._neighbours = neighbours  # None on SQLite, where there are none; owned by the publishing thread
+        self._vault = vault
+        self._prepare_due = 0.0
         self._clock = clock
         self._locks = ExitStack()
         self._noted = -1  # the size of the publication that the database knows of
@@ -62,8 +67,8 @@ class Log:
         """Take the data directory, check that the log continues what was published, and go on.
 
         An empty log gets `log.opened`; calls that dead processes left open get `call.aborted`, on PostgreSQL
-        after some seconds. Raises LedgerLocked, SchemaUnknown, KeyUnusable, LogWouldFork or LogDamaged,
-        having changed nothing.
+        after some seconds. Raises LedgerLocked, SchemaUnknown, KeyUnusable, LogWouldFork, LogDamaged or
+        VaultError, having changed nothing of the log.
         """
         with ExitStack() as locks:
             database = open_database(where.database_url)
@@ -83,11 +88,12 @@ class Log:
             start = load(database, folder, where.origin, signer.keys)
             if start.published.size == 0:
                 folder.create()
+            contents = Contents(open_vault(where.data_dir, database, where.root_key), clock)
+            contents.seal_plain(database)
         neighbours = None if database.is_sqlite else Neighbours(database, where.process)
         if neighbours is not None:
             neighbours.gone()  # be present before a call of ours is open
-        vault = PlainVault()
-        journal = Journal(database, where.process, vault)
+        journal = Journal(database, where.process, contents)
         journal.begin(_log_opened(where.origin, signer, clock()))
         if neighbours is None:
             journal.abort_left_open("process_ended", clock())
@@ -96,7 +102,8 @@ class Log:
         publication = Publication(
             database, folder, turns, signer, start.edge, start.published, origin=where.origin, clock=clock
         )
-        return cls(journal, publication, Receipts(database, folder, vault), neighbours, clock)
+        receipts = Receipts(database, folder, contents)
+        return cls(journal, publication, receipts, neighbours, contents.vault, clock)
 
     @property
     def size(self) -> int:
@@ -145,6 +152,13 @@ class Log:
         """Keep a published checkpoint with its cosignatures. Raises LogDamaged, OSError."""
         self._publication.attach(note)
 
+    def prepare_keys(self) -> None:
+        """Now and then, have the keys ready that sealing will need next, so that no call waits for them."""
+        if time.monotonic() >= self._prepare_due:
+            self._prepare_due = time.monotonic() + PREPARE_S
+            with suppress(VaultError):  # what is wrong is met again, and told, when a record is sealed
+                self._vault.prepare(self._clock())
+
     def published_for(self, index: int) -> Published:
         """The newest witnessed checkpoint if it covers an entry, otherwise the newest one."""
         witnessed = self._publication.witnessed
@@ -168,6 +182,7 @@ class Log:
             self._publication.close()
             if self._neighbours is not None:
                 self._neighbours.close()
+            self._vault.close()
             self._locks.close()
 
     def _close_calls_of_the_dead(self) -> None:

@@ -59,6 +59,7 @@ class Publisher:
             self._log.publish()
             self._on_round()
             self._answer()
+            self._log.prepare_keys()
 
     def _attach(self) -> None:
         with self._turn:

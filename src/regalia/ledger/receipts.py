@@ -5,19 +5,20 @@ immutable, so what is read stays cached.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
 import msgspec
 
-from regalia.ledger.batch import decode_parts
+from regalia.ledger.contents import Contents
 from regalia.ledger.entry import Part
 from regalia.ledger.errors import CallOpen, LogDamaged, ReceiptNotFound
 from regalia.ledger.folder import LogFolder
 from regalia.ledger.journal import Published
 from regalia.ledger.reader import Reader
-from regalia.ledger.vault import Vault
 from regalia.storage import Database
+from regalia.vault import ContentErased
 from regalia_verify.errors import FormatError, NotVerified
 from regalia_verify.merkle import inclusion_proof, leaf_hash, node_hash, verify_inclusion
 from regalia_verify.proof import TlogProof
@@ -43,10 +44,10 @@ class FinishedCall(msgspec.Struct, frozen=True):
 class Receipts:
     """Finds calls and builds their receipts. Blocking; safe to use from several threads."""
 
-    def __init__(self, database: Database, folder: LogFolder, vault: Vault) -> None:
+    def __init__(self, database: Database, folder: LogFolder, contents: Contents) -> None:
         self._reader = Reader(database)
         self._folder = folder
-        self._vault = vault
+        self._contents = contents
         self._nodes = lru_cache(CACHED_TILES)(self._read_nodes)
 
     def find(self, call: str, project: str | None) -> FinishedCall:
@@ -86,11 +87,11 @@ class Receipts:
 
     def _parts(self, call: FinishedCall) -> list[Part]:
         rows = self._reader.select(self._reader.sql.parts, call.admitted, call.outcome)
-        opened = (self._vault.open(call.project, call.call, bytes(data)) for (data,) in rows)
-        try:
-            return [part for data in opened for part in decode_parts(data)]
-        except msgspec.DecodeError as error:
-            raise LogDamaged(f"the stored contents of {call.call} can't be read: {error}") from error
+        found: list[Part] = []
+        for phase, key, data in rows:
+            with suppress(ContentErased):  # then the receipt comes without
+                found += self._contents.parts(call.project, call.call, phase, bytes(key), bytes(data))
+        return found
 
     def _node_at(self, size: int) -> Callable[[int, int], bytes]:
         """Reads nodes of the tree of `size` entries."""

@@ -16,6 +16,7 @@ class Statements(msgspec.Struct, frozen=True):
     insert_call: str
     close_call: str
     insert_content: str
+    insert_subject: str
     published: str
     trim: str
     advance: str
@@ -39,7 +40,10 @@ _SQLITE = Statements(
     ),
     # An outcome closes exactly one open call, and only one that was admitted before it.
     close_call="UPDATE calls SET outcome = ? WHERE call = ? AND outcome IS NULL AND admitted < ?",
-    insert_content="INSERT INTO contents (idx, sealing, data) VALUES (?, ?, ?)",
+    insert_content=(
+        "INSERT INTO contents (idx, sealing, call, phase, bucket, key, data) VALUES (?, ?, ?, ?, ?, ?, ?)"
+    ),
+    insert_subject="INSERT INTO subjects (project, subject, call) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
     # Never back: a process that was paused must not undo what another has published since.
     published=(
         "UPDATE log_state SET published_size = ?, published_root = ? WHERE id = 1 AND published_size <= ?"
@@ -53,7 +57,7 @@ _SQLITE = Statements(
     finished=(
         "SELECT project, admitted, outcome, leaf FROM calls LEFT JOIN entries ON idx = outcome WHERE call = ?"
     ),
-    parts="SELECT data FROM contents WHERE idx IN (?, ?) ORDER BY idx",
+    parts="SELECT phase, key, data FROM contents WHERE idx IN (?, ?) ORDER BY idx",
     leaves="SELECT leaf FROM entries WHERE idx >= ? AND idx < ? ORDER BY idx",
 )
 

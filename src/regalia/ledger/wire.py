@@ -23,13 +23,14 @@ from regalia.ledger.errors import (
 )
 from regalia.ledger.keys import KeyFiles
 from regalia.storage import SchemaUnknown
+from regalia.vault import ErasureUnderWay, RootKeyError, VaultError
 
 HEADER = 4
 _ERRORS: dict[str, type[RegaliaError]] = {
     error.__name__: error
     for error in (
         AuditUnavailable, CallOpen, KeyUnusable, LedgerFailed, LedgerInvariantError, LedgerLocked,
-        LogDamaged, LogWouldFork, ReceiptNotFound, SchemaUnknown,
+        LogDamaged, LogWouldFork, ReceiptNotFound, SchemaUnknown, VaultError, RootKeyError, ErasureUnderWay,
     )
 }  # fmt: skip
 
@@ -42,6 +43,8 @@ class Where(msgspec.Struct, frozen=True, array_like=True, tag="where"):
     process: str
     origin: str
     keys: KeyFiles
+    root_key: str = ""
+    """Where the vault's root key comes from, never the key; empty for the one that `init` makes."""
 
 
 class Append(msgspec.Struct, frozen=True, array_like=True, tag="append"):

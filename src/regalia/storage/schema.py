@@ -6,7 +6,7 @@ identifier that sorts by time.
 
 from sqlalchemy import BigInteger, CheckConstraint, Column, Index, Integer, LargeBinary, MetaData, Table, Text
 
-VERSION = "0001"
+VERSION = "0002"
 """The newest migration, which is the schema this code works with."""
 
 Int64 = BigInteger().with_variant(Integer, "sqlite")  # INTEGER PRIMARY KEY is SQLite's row id
@@ -57,7 +57,42 @@ contents = Table(
     Column("idx", Int64, primary_key=True, autoincrement=False),
     Column("sealing", Integer, nullable=False),
     Column("data", LargeBinary, nullable=False),
+    Column("call", Text),
+    Column("phase", Text),
+    Column("bucket", Int64, index=True),
+    Column("key", LargeBinary),
     comment="What a record's commitments open to, sealed by the vault; one row a record, by its index.",
+)
+
+subjects = Table(
+    "subjects",
+    metadata,
+    Column("project", Text, primary_key=True),
+    Column("subject", LargeBinary, primary_key=True),
+    Column("call", Text, primary_key=True, index=True),
+    sqlite_with_rowid=False,
+    comment="The calls for an end user, by the keyed pseudonym of the reference that the client gave.",
+)
+
+erasures = Table(
+    "erasures",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("plan", LargeBinary, nullable=False),
+    Column("project", Text, nullable=False),
+    Column("before", Int64, nullable=False),
+    Column("record", Int64),
+    Column("done", Int64, index=True),
+    comment="What was asked to be erased; the index of its record, and when it was carried out (ms).",
+)
+
+erasure_calls = Table(
+    "erasure_calls",
+    metadata,
+    Column("call", Text, primary_key=True),
+    Column("erasure", Text, nullable=False),
+    sqlite_with_rowid=False,
+    comment="The calls that were erased one by one, and by which erasure.",
 )
 
 api_keys = Table(
