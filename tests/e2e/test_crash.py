@@ -23,7 +23,7 @@ from serving import FakeEngine, Server, ServerFactory
 ROUNDS = int(os.environ.get("REGALIA_CRASH_ROUNDS", "50"))
 SEED = int(os.environ.get("REGALIA_CRASH_SEED", str(random.SystemRandom().randrange(2**32))))
 CLIENTS = 8
-LONGEST_LIFE_S = 0.8
+LONGEST_LIFE_S = 0.6
 
 
 @dataclass

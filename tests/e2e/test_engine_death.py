@@ -3,7 +3,6 @@
 import os
 import signal
 import time
-from pathlib import Path
 
 import pytest
 
@@ -45,22 +44,6 @@ def test_the_embedded_engine_is_killed(kill: signal.Signals, new_server: ServerF
     kinds = [entry["kind"] for entry in server.records()]
     assert "engine.stopped" in kinds
     assert kinds.count("engine.started") > kinds.count("engine.stopped")
-
-
-def test_a_frozen_engine_is_unhealthy_even_while_its_socket_is_open(new_server: ServerFactory) -> None:
-    server = new_server(model=True).start()
-    assert server.chat().status == 200
-    (engine,) = server.engine_processes()
-    os.kill(engine, signal.SIGSTOP)
-    try:
-        deadline = time.monotonic() + 120
-        while Path(f"/proc/{engine}").exists() and engine in server.engine_processes():
-            assert time.monotonic() < deadline, "the frozen engine was not replaced"
-            time.sleep(0.5)
-        wait_until_answered(server)
-    finally:
-        if Path(f"/proc/{engine}").exists():
-            os.kill(engine, signal.SIGCONT)
 
 
 def test_an_engine_elsewhere_breaks_off(new_server: ServerFactory, fake_engine: FakeEngine) -> None:
