@@ -1,13 +1,22 @@
 """`regalia log`: what others pin and check."""
 
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Annotated
 
+import msgspec
 import typer
 
-from regalia.cli.options import DEFAULT_DATA_DIR, DataDir
+from regalia.cli.options import DEFAULT_DATA_DIR, DataDir, Json
+from regalia.config import load_config
 from regalia.errors import RegaliaError
-from regalia.instance import identity_of
+from regalia.instance import database_of, identity_of
 from regalia.ledger import KeyFiles, policy_text
+from regalia.ledger.lock import file_lock
+from regalia.ledger.turns import Turns
+from regalia.storage import check_schema
 
 app = typer.Typer(help="The transparency log.", no_args_is_help=True)
 
@@ -31,6 +40,52 @@ def checkpoint(data_dir: DataDir = DEFAULT_DATA_DIR) -> None:
         typer.echo((data_dir / "log" / "checkpoint").read_text(), nl=False)
     except FileNotFoundError as error:
         raise RegaliaError(f"{data_dir} has published no checkpoint yet; start the server once") from error
+
+
+@app.command()
+def fsck(
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Write missing or damaged tiles and bundles again; stop servers.")
+    ] = False,
+    config: Annotated[Path | None, typer.Option(help="The server's YAML file.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Check database, tiles, bundles, checkpoint, calls and vault against each other; exit 1 if not sound.
+
+    Example: `regalia log fsck --data-dir /var/lib/regalia`
+    """
+    from regalia.ledger.fsck import check_log
+
+    settings = load_config(config, {"data_dir": str(data_dir)})
+    database = database_of(data_dir, settings.database)
+    check_schema(database)
+    keys = KeyFiles.under(data_dir / "keys")
+    with _alone(data_dir, database.is_sqlite) if repair else nullcontext():
+        done = check_log(
+            data_dir, database, identity_of(data_dir).origin, keys, settings.vault.root_key, repair=repair
+        )
+    if as_json:
+        typer.echo(json.dumps({"sound": done.sound, **msgspec.to_builtins(done)}))
+    else:
+        for one in done.found:
+            state = " (repaired)" if one.repaired else " (--repair can derive it)" if one.derivable else ""
+            typer.echo(f"{one.where}: {one.problem}{state}")
+        verdict = "all agree" if not done.found else "repaired" if done.sound else "they disagree"
+        typer.echo(f"{done.size} entries, {done.published} published, {done.calls} calls: {verdict}")
+    if not done.sound:
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _alone(data_dir: Path, one_process: bool) -> Iterator[None]:
+    """Keep other writers of the folder away: the server itself on SQLite, other publishers otherwise."""
+    if one_process:
+        with file_lock(data_dir / "run" / "lock"):
+            yield
+    else:
+        with Turns(data_dir / "run").publishing():
+            yield
 
 
 def trust_policy(data_dir: Path) -> str:
