@@ -153,7 +153,7 @@ def publish(log: Log) -> Published:
 def receipt(log: Log, call: str, project: str | None = PROJECT) -> str:
     """A receipt as the ledger process gives it: publishes only if that is needed."""
     found = log.find(call, project)
-    published = log.published if log.published.size > found.outcome else publish(log)
+    published = log.published if log.published.size > found.newest else publish(log)
     return log.prove(found, published)
 
 

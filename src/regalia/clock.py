@@ -12,6 +12,14 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+def call_ms(call: str) -> int:
+    """When a call was admitted, by its id: milliseconds since the epoch."""
+    value = 0
+    for digit in call.removeprefix("call_")[:10]:
+        value = value << 5 | _CROCKFORD.index(digit)
+    return value
+
+
 def new_call_id(ms: int, random: bytes) -> str:
     """A call's id: `call_` and 26 characters that sort by time (a ULID in lower case).
 

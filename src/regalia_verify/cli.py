@@ -23,7 +23,7 @@ from .merkle import HASH_SIZE
 from .note import MAX_NOTE
 from .policy import MAX_POLICY, Endorsement, TrustPolicy
 from .proof import MAX_PROOF
-from .receipt import MATCHES, verify_receipt
+from .receipt import ERASED, MATCHES, verify_receipt
 from .source import open_source, read_file
 from .strict import base64_bytes, utf8_lines
 
@@ -93,10 +93,12 @@ def _receipt(options: argparse.Namespace, policy: TrustPolicy) -> Result:
     verified = verify_receipt(read_file(options.file, MAX_PROOF), policy, **contents)
     matched = ", ".join(part for part, state in verified.parts.items() if state == MATCHES)
     compared = f"; the {matched} at hand are exactly what it commits to" if matched else ""
+    compared += "; its content was erased on the record" if verified.content == ERASED else ""
     return {
         "index": verified.index,
         **_describe(verified.endorsement),
         "parts": verified.parts,
+        "content": verified.content,
         "record": verified.record,
         "proves": f"The log {verified.endorsement.checkpoint.origin} holds this record of"
         f" {verified.record['call']} as entry {verified.index}{compared}.",

@@ -2,11 +2,12 @@
 
 A receipt is a tlog-proof whose `extra` is the canonical JSON of
 
-    {"entry": base64(record), "openings": {part: {"salt": base64, ["content": base64]}}}
+    {"entry": base64(record), "openings": {part: {"salt": base64, ["content": base64]}},
+     ["erasure": base64(tlog-proof)]}
 
 The contents of request and response are the caller's own bytes and are not repeated; that of
-`tokens` is. A part without an opening (erased, or not the caller's) can no longer be compared;
-everything else still holds. `verify_receipt` checks, in this order:
+`tokens` is. A part without an opening can no longer be compared; then `erasure` must prove the record
+`content.erased` that covers the call. `verify_receipt` checks, in this order:
 
 1. The checkpoint satisfies the policy (`policy`).
 2. The entry is in the checkpoint's tree at the index that the proof says (`merkle`).
@@ -28,7 +29,8 @@ from .strict import base64_bytes, base64_text
 
 MATCHES = "matches"
 NOT_COMPARED = "not compared"  # no file was given
-NOT_OPENED = "not opened"  # the receipt has no salt for it: erased, or not the caller's to see
+NOT_OPENED = "not opened"  # the receipt has no salt for it: it was erased
+ERASED = "erased"  # the state of all contents together, as are "verified" and NOT_COMPARED
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ class VerifiedReceipt:
     index: int
     endorsement: Endorsement
     parts: dict[str, str]  # part that the record commits to -> MATCHES, NOT_COMPARED or NOT_OPENED
+    content: str = NOT_COMPARED  # "verified", NOT_COMPARED or ERASED
 
 
 def verify_receipt(
@@ -59,17 +62,48 @@ def verify_receipt(
     proof = TlogProof.parse(data)
     if proof.extra is None:
         raise FormatError("receipt: the proof has no `extra` line, so it does not say what it is about")
-    entry, openings = parse_extra(proof.extra)
-    note, record = SignedNote.parse(proof.checkpoint), parse(entry)
-    endorsement = policy.check(note)
-    checkpoint = endorsement.checkpoint
-    verify_inclusion(proof.index, checkpoint.size, leaf_hash(entry), proof.hashes, checkpoint.root)
+    entry, openings, erasure = parse_extra(proof.extra)
+    record, endorsement = _included(proof, entry, policy)
     if record["kind"] not in OUTCOMES:
         raise NotVerified("not_an_outcome", f"the entry is a {record['kind']}, not the outcome of a call")
     contents = {"request": request, "response": response}
     parts = {part: _compare(part, record.get(part), openings.get(part), contents.get(part)) for part in PARTS}
     found = {part: state for part, state in parts.items() if state}
-    return VerifiedReceipt(record, proof.index, endorsement, found)
+    states = set(found.values())
+    content = "verified" if states == {MATCHES} else NOT_COMPARED
+    if NOT_OPENED in states:
+        _check_erasure(erasure, record, policy)
+        content = ERASED
+    return VerifiedReceipt(record, proof.index, endorsement, found, content)
+
+
+def _included(proof: TlogProof, entry: bytes, policy: TrustPolicy) -> tuple[Record, Endorsement]:
+    """The record of an entry, after the signatures and the inclusion are checked."""
+    note, record = SignedNote.parse(proof.checkpoint), parse(entry)
+    endorsement = policy.check(note)
+    checkpoint = endorsement.checkpoint
+    verify_inclusion(proof.index, checkpoint.size, leaf_hash(entry), proof.hashes, checkpoint.root)
+    return record, endorsement
+
+
+def _check_erasure(erasure: bytes | None, call: Record, policy: TrustPolicy) -> None:
+    """Contents may be missing only if the log says that they were erased."""
+    reason = "content_missing_without_erasure"
+    if erasure is None:
+        raise NotVerified(reason, "the receipt has no salts, and no proof that the content was erased")
+    proof = TlogProof.parse(erasure)
+    record, _ = _included(proof, parse_extra(proof.extra or b"")[0], policy)
+    match record:
+        case {"kind": "content.erased", "calls": list(calls)}:
+            covered = call["call"] in calls
+        case {"kind": "content.erased", "projects": list(projects)}:
+            covered = call.get("project") in projects
+        case {"kind": "content.erased", "before": int(before)}:
+            covered = call["started" if "started" in call else "time"] < before
+        case _:
+            covered = False
+    if not covered:
+        raise NotVerified(reason, "what the receipt gives as its erasure is not one that covers the call")
 
 
 def _compare(part: str, commitment: str | None, opening: Opening | None, content: bytes | None) -> str:
@@ -88,22 +122,24 @@ def _compare(part: str, commitment: str | None, opening: Opening | None, content
     return MATCHES if contents else NOT_COMPARED
 
 
-def encode_extra(entry: bytes, openings: dict[str, Opening]) -> bytes:
+def encode_extra(entry: bytes, openings: dict[str, Opening], erasure: str | None = None) -> bytes:
     """The `extra` of a receipt."""
     parts = {}
     for part, opening in openings.items():
         parts[part] = {"salt": base64_text(opening.salt)}
         if opening.content is not None:
             parts[part]["content"] = base64_text(opening.content)
-    return canonical({"entry": base64_text(entry), "openings": parts})
+    more = {"erasure": base64_text(erasure.encode())} if erasure else {}
+    return canonical({"entry": base64_text(entry), "openings": parts, **more})
 
 
-def parse_extra(data: bytes) -> tuple[bytes, dict[str, Opening]]:
-    """The entry and the openings of a receipt's `extra`."""
+def parse_extra(data: bytes) -> tuple[bytes, dict[str, Opening], bytes | None]:
+    """The entry, the openings and the erasure's proof of a receipt's `extra`."""
     match parse_canonical(data):
-        case {"entry": str(entry), "openings": dict(openings), **more} if not more:
+        case {"entry": str(entry), "openings": dict(openings), **more} if more.keys() <= {"erasure"}:
             found = {part: _parse_opening(part, opening) for part, opening in openings.items()}
-            return base64_bytes(entry, "receipt entry"), found
+            erasure = base64_bytes(str(more["erasure"]), "receipt erasure") if more else None
+            return base64_bytes(entry, "receipt entry"), found, erasure
     raise FormatError("receipt: its `extra` line must have an `entry`, `openings` and nothing else")
 
 

@@ -339,17 +339,17 @@ def test_progress_goes_to_a_terminal_only(
     assert capsys.readouterr().err == "16/16 entries\n"
 
 
-def test_a_receipt_without_tokens_or_openings_still_proves_the_record(
+def test_a_receipt_without_openings_needs_a_proof_of_the_erasure(
     desk: Desk, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As after an erasure: nothing can be compared any more, the entry is still proved."""
+    """With one it verifies: tests/ledger/test_erasing.py."""
     receipt = desk.log.receipt(desk.call)
     extra = canonical({"entry": base64_text(desk.log.entries[desk.call.outcome]), "openings": {}})
     lines = receipt.split("\n")
     lines[1] = f"extra {base64_text(extra)}"
     desk.write("receipt", "\n".join(lines))
-    assert desk.run("receipt", desk.path("receipt"), "--json") == 0
-    assert set(result(capsys)["parts"].values()) == {"not opened"}
+    assert desk.run("receipt", desk.path("receipt"), "--json") == 1
+    assert result(capsys)["reason"] == "content_missing_without_erasure"
 
 
 def test_the_one_file_build_verifies_with_nothing_else_of_ours(desk: Desk) -> None:

@@ -111,6 +111,15 @@ class Journal:
                     cursor.execute(self._sql.advance, (1,))
             self.size = max(size, 1)
 
+    def announce(self, record: bytes, erasure: str) -> None:
+        """Append the record of an erasure, and note it with the erasure: both or neither."""
+        with self._closed_on_failure():
+            with self._transaction() as (cursor, first):
+                cursor.execute(self._sql.insert_entry, (first, record))
+                cursor.execute(self._sql.announced, (first, erasure))
+                cursor.execute(self._sql.advance, (first + 1,))
+            self.size = first + 1
+
     def trimmed(self) -> int:
         """All rows below this index have left the database."""
         return self._trimmed

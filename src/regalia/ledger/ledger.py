@@ -18,6 +18,7 @@ from pathlib import Path
 from regalia.errors import AuditUnavailable
 from regalia.ledger.batch import check
 from regalia.ledger.entry import Entry
+from regalia.ledger.erasing import Erasure
 from regalia.ledger.keys import KeyFiles
 from regalia.ledger.link import Link
 from regalia.ledger.wire import State, Where
@@ -109,6 +110,14 @@ class Ledger:
         Receipts that it covers prove against it from now on. Raises AuditUnavailable, LogDamaged.
         """
         await self._running().attach(note)
+
+    async def erase(self, erasure: Erasure) -> str:
+        """Erase contents, on the record; the erasure as JSON.
+
+        Raises NothingToErase, CallOpen, ErasureUnderWay, VaultError, AuditUnavailable. After the latter it
+        may still be carried out, and is, at the latest, when the log is opened again.
+        """
+        return await self._running().erase(erasure)
 
     @property
     def size(self) -> int:

@@ -11,6 +11,7 @@ from typing import TypeVar, cast
 
 from regalia.errors import AuditUnavailable, RegaliaError
 from regalia.ledger.entry import Entry
+from regalia.ledger.erasing import Erasure
 from regalia.ledger.errors import LedgerFailed
 from regalia.ledger.wire import (
     Abort,
@@ -18,6 +19,7 @@ from regalia.ledger.wire import (
     Append,
     Appended,
     Attach,
+    Erase,
     Mixed,
     Problem,
     Prove,
@@ -108,6 +110,11 @@ class Link(asyncio.Protocol):
         """Hand over a published checkpoint with its cosignatures."""
         await self._ask(lambda number: Attach(number, note))
 
+    async def erase(self, erasure: Erasure) -> str:
+        """Ask for an erasure."""
+        self._flush()
+        return await self._ask(lambda number: Erase(number, erasure))
+
     async def abort(self, calls: Iterable[str]) -> None:
         """Ask to close calls whose outcome was not recorded."""
         self._flush()
@@ -182,7 +189,7 @@ class Link(asyncio.Protocol):
             self._on_abandoned(entry.call)
         _settle(future, result)
 
-    async def _ask(self, question: Callable[[int], Prove | Publish | Abort | Attach]) -> str:
+    async def _ask(self, question: Callable[[int], Prove | Publish | Abort | Attach | Erase]) -> str:
         if self._transport is None:
             raise AuditUnavailable("the ledger process is not running")
         self._asked += 1

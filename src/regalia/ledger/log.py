@@ -17,6 +17,7 @@ from regalia.clock import now_ms
 from regalia.errors import AuditUnavailable, RegaliaError
 from regalia.ledger.contents import Contents, open_vault
 from regalia.ledger.entry import Entry
+from regalia.ledger.erasing import Eraser, Erasure
 from regalia.ledger.folder import LogFolder
 from regalia.ledger.journal import Journal, JournalError, Published, Result
 from regalia.ledger.keys import FileSigner, Signer
@@ -28,7 +29,7 @@ from regalia.ledger.receipts import FinishedCall, Receipts
 from regalia.ledger.turns import Turns
 from regalia.ledger.wire import Where
 from regalia.storage import Database, check_schema, open_database
-from regalia.vault import Vault, VaultError
+from regalia.vault import ErasureUnderWay, Vault, VaultError
 from regalia_verify.tiles import TILE_WIDTH
 
 PREPARE_S = 10.0
@@ -55,6 +56,7 @@ class Log:
         self._neighbours = neighbours  # None on SQLite, where there are none; owned by the publishing thread
         self._vault = vault
         self._prepare_due = 0.0
+        self._eraser: Eraser  # set by `_open`: it needs `_announce`
         self._clock = clock
         self._locks = ExitStack()
         self._noted = -1  # the size of the publication that the database knows of
@@ -103,7 +105,10 @@ class Log:
             database, folder, turns, signer, start.edge, start.published, origin=where.origin, clock=clock
         )
         receipts = Receipts(database, folder, contents)
-        return cls(journal, publication, receipts, neighbours, contents.vault, clock)
+        log = cls(journal, publication, receipts, neighbours, contents.vault, clock)
+        log._eraser = Eraser(database, contents.vault, log._journal_turn, log._announce, clock)
+        log._eraser.finish()
+        return log
 
     @property
     def size(self) -> int:
@@ -151,6 +156,27 @@ class Log:
     def attach(self, note: str) -> None:
         """Keep a published checkpoint with its cosignatures. Raises LogDamaged, OSError."""
         self._publication.attach(note)
+
+    def erase(self, wanted: Erasure) -> str:
+        """Erase contents, on the record; the erasure as JSON. Raises what `Eraser.perform` does."""
+        done = self._eraser.perform(wanted)
+        return msgspec.json.encode(
+            {"erasure": done.id, "scope": done.scope, "calls": done.calls, "basis": done.basis}
+        ).decode()
+
+    def tidy(self) -> None:
+        """Clear up behind erased projects."""
+        with suppress(ErasureUnderWay):  # whoever erases now clears up too
+            self._eraser.tidy()
+
+    def _announce(self, record: bytes, erasure: str) -> None:
+        try:
+            with self._journal_turn:
+                self._journal.announce(record, erasure)
+        except Exception as error:
+            self.commit_failure = _reason(error)
+            raise AuditUnavailable(self.commit_failure) from error
+        self.commit_failure = None
 
     def prepare_keys(self) -> None:
         """Now and then, have the keys ready that sealing will need next, so that no call waits for them."""

@@ -27,6 +27,7 @@ from regalia.ledger.wire import (
     Append,
     Appended,
     Attach,
+    Erase,
     Mixed,
     Problem,
     Prove,
@@ -77,6 +78,7 @@ class LedgerProcess:
         self._log = log
         self._publisher = Publisher(log, self._tell_state)
         self._provers = ThreadPoolExecutor(PROVERS, "regalia-prover")
+        self._erasers = ThreadPoolExecutor(1, "regalia-eraser")
         self._told: State | None = None
         self._telling = threading.Lock()  # guards _told and keeps states in order
 
@@ -87,6 +89,7 @@ class LedgerProcess:
         self._publisher.start()
         for arrived in requests:
             self._serve(arrived)
+        self._erasers.shutdown(cancel_futures=True)
         self._publisher.close()
         self._provers.shutdown()
         self._log.close()
@@ -107,6 +110,8 @@ class LedgerProcess:
                     self._publish(request)
                 case Attach():
                     self._attach(request)
+                case Erase():
+                    self._erasers.submit(self._erase, request)
         self._commit(entries)
 
     def _commit(self, entries: list[Entry]) -> None:
@@ -132,8 +137,8 @@ class LedgerProcess:
         except Exception as error:  # the one who asked must hear of it, whatever it was
             self._channel.send(Answer(request.id, "", Problem.of(error)))
             return
-        published = self._log.published_for(found.outcome)
-        if published.size > found.outcome:
+        published = self._log.published_for(found.newest)
+        if published.size > found.newest:
             self._build(request, found, published)
             return
 
@@ -143,7 +148,7 @@ class LedgerProcess:
             else:
                 self._provers.submit(self._build, request, found, outcome)
 
-        self._publisher.request(found.outcome + 1, done)
+        self._publisher.request(found.newest + 1, done)
 
     def _build(self, request: Prove, found: FinishedCall, published: Published) -> None:
         try:
@@ -164,6 +169,16 @@ class LedgerProcess:
             self._channel.send(Answer(request.id, "", Problem.of(problem) if problem else None))
 
         self._publisher.attach(request.note, done)
+
+    def _erase(self, request: Erase) -> None:
+        try:
+            answer = Answer(request.id, self._log.erase(request.erasure))
+        except Exception as error:  # the one who asked must hear of it, whatever it was
+            answer = Answer(request.id, "", Problem.of(error))
+        self._tell_state()
+        self._channel.send(answer)
+        if answer.problem is None:
+            self._log.tidy()
 
     def _tell_state(self) -> None:
         """Tell how the log stands, if that has changed."""

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from regalia.clock import call_ms
 from regalia.ledger.contents import Contents
 from regalia.ledger.entry import Part
 from regalia.ledger.errors import CallOpen, LogDamaged, ReceiptNotFound
@@ -39,6 +40,13 @@ class FinishedCall(msgspec.Struct, frozen=True):
     outcome: int
     row: bytes | None
     """The outcome's entry, if it had not left the database."""
+    erasure: int | None = None
+    """Where the record is by which its contents may have been erased."""
+
+    @property
+    def newest(self) -> int:
+        """The last entry that the receipt proves."""
+        return self.outcome if self.erasure is None else max(self.outcome, self.erasure)
 
 
 class Receipts:
@@ -58,20 +66,34 @@ class Receipts:
         owner, admitted, outcome, leaf = rows[0]
         if outcome is None:
             raise CallOpen(f"{call} has no outcome yet: ask again when its answer has ended")
-        return FinishedCall(call, owner, admitted, outcome, leaf)
+        erased = self._reader.select(self._reader.sql.erasure, admitted, owner, call_ms(call), call)
+        return FinishedCall(call, owner, admitted, outcome, leaf, erased[0][0] if erased else None)
 
     def build(self, call: FinishedCall, published: Published) -> str:
-        """The receipt against a published checkpoint that covers the outcome."""
+        """The receipt against a published checkpoint that covers `call.newest`."""
+        entry, hashes = self._prove(call.outcome, call.row, published)
+        openings, erasure = self._openings(call, entry), None
+        if call.erasure is not None and _decode_record(entry).keys() & PARTS - openings.keys():
+            erasure = self._erasure(call.erasure, published)
+        return TlogProof(
+            call.outcome, hashes, published.note, encode_extra(entry, openings, erasure)
+        ).encode()
+
+    def _prove(self, index: int, row: bytes | None, published: Published) -> tuple[bytes, tuple[bytes, ...]]:
+        """An entry and its proof, from the row in the database if there is one."""
         try:
-            entry = call.row if call.row is not None else self._folder.read_entry(call.outcome)
-            hashes = inclusion_proof(call.outcome, published.size, self._node_at(published.size))
-            verify_inclusion(call.outcome, published.size, leaf_hash(entry), hashes, published.root)
+            entry = row if row is not None else self._folder.read_entry(index)
+            hashes = inclusion_proof(index, published.size, self._node_at(published.size))
+            verify_inclusion(index, published.size, leaf_hash(entry), hashes, published.root)
         except (FormatError, NotVerified, OSError) as error:
-            raise LogDamaged(
-                f"entry {call.outcome} can't be proved from the published log: {error}"
-            ) from error
-        extra = encode_extra(entry, self._openings(call, entry))
-        return TlogProof(call.outcome, hashes, published.note, extra).encode()
+            raise LogDamaged(f"entry {index} can't be proved from the published log: {error}") from error
+        return entry, tuple(hashes)
+
+    def _erasure(self, index: int, published: Published) -> str:
+        """The proof that the contents were erased on the record."""
+        rows = self._reader.select(self._reader.sql.leaves, index, index + 1)
+        entry, hashes = self._prove(index, rows[0][0] if rows else None, published)
+        return TlogProof(index, hashes, published.note, encode_extra(entry, {})).encode()
 
     def _openings(self, call: FinishedCall, entry: bytes) -> dict[str, Opening]:
         """The openings of the outcome's commitments, each compared with its commitment."""

@@ -17,6 +17,8 @@ class Statements(msgspec.Struct, frozen=True):
     close_call: str
     insert_content: str
     insert_subject: str
+    announced: str
+    erasure: str
     published: str
     trim: str
     advance: str
@@ -44,6 +46,12 @@ _SQLITE = Statements(
         "INSERT INTO contents (idx, sealing, call, phase, bucket, key, data) VALUES (?, ?, ?, ?, ?, ?, ?)"
     ),
     insert_subject="INSERT INTO subjects (project, subject, call) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+    announced="UPDATE erasures SET record = ? WHERE id = ?",
+    # The first one that may explain why a call's contents can't be opened.
+    erasure=(
+        "SELECT record FROM erasures WHERE record > ? AND (project = ? OR before > ? OR id IN "
+        "(SELECT erasure FROM erasure_calls WHERE call = ?)) ORDER BY record LIMIT 1"
+    ),
     # Never back: a process that was paused must not undo what another has published since.
     published=(
         "UPDATE log_state SET published_size = ?, published_root = ? WHERE id = 1 AND published_size <= ?"

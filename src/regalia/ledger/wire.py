@@ -11,6 +11,7 @@ import msgspec
 
 from regalia.errors import AuditUnavailable, RegaliaError
 from regalia.ledger.entry import Entry
+from regalia.ledger.erasing import Erasure, NothingToErase
 from regalia.ledger.errors import (
     CallOpen,
     KeyUnusable,
@@ -30,7 +31,8 @@ _ERRORS: dict[str, type[RegaliaError]] = {
     error.__name__: error
     for error in (
         AuditUnavailable, CallOpen, KeyUnusable, LedgerFailed, LedgerInvariantError, LedgerLocked,
-        LogDamaged, LogWouldFork, ReceiptNotFound, SchemaUnknown, VaultError, RootKeyError, ErasureUnderWay,
+        LogDamaged, LogWouldFork, ReceiptNotFound, SchemaUnknown,
+        VaultError, RootKeyError, ErasureUnderWay, NothingToErase,
     )
 }  # fmt: skip
 
@@ -80,6 +82,13 @@ class Attach(msgspec.Struct, frozen=True, array_like=True, tag="attach"):
 
     id: int
     note: str
+
+
+class Erase(msgspec.Struct, frozen=True, array_like=True, tag="erase"):
+    """Contents are to be erased. The answer's text is the erasure, as JSON."""
+
+    id: int
+    erasure: Erasure
 
 
 class Problem(msgspec.Struct, frozen=True, array_like=True):
@@ -137,7 +146,7 @@ class Refused(msgspec.Struct, frozen=True, array_like=True, tag="refused"):
     problem: Problem
 
 
-Request = Where | Append | Abort | Prove | Publish | Attach
+Request = Where | Append | Abort | Prove | Publish | Attach | Erase
 Reply = State | Appended | Mixed | Answer | Refused
 
 
