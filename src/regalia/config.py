@@ -165,7 +165,7 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
         here = document
         for key in path[:-1]:
             here = here.setdefault(key, {})
-        here[path[-1]] = yaml.safe_load(text) if text[:1] in "[{" else text
+        here[path[-1]] = yaml.safe_load(text) if text.startswith(("[", "{")) else text
     return document
 
 

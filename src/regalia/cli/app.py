@@ -5,7 +5,7 @@ import sys
 import typer
 
 from regalia import __version__
-from regalia.cli import ask, db, init, log, models, receipts, serve, witness
+from regalia.cli import ask, backup, db, init, log, models, receipts, serve, witness
 from regalia.errors import RegaliaError
 
 app = typer.Typer(
@@ -19,6 +19,8 @@ app = typer.Typer(
 app.command(help=init.HELP)(init.init)
 app.command(help=serve.HELP)(serve.serve)
 app.command(help=ask.HELP)(ask.ask)
+app.command(help=backup.BACKUP_HELP)(backup.backup)
+app.command(help=backup.RESTORE_HELP)(backup.restore)
 app.add_typer(models.app, name="models")
 app.add_typer(log.app, name="log")
 app.add_typer(db.app, name="db")
