@@ -12,6 +12,7 @@ from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from regalia import __version__
+from regalia.api.erasing import erase_handler
 from regalia.api.logfiles import read_log_file
 from regalia.api.openapi import describe, page
 from regalia.errors import ApiError
@@ -115,7 +116,19 @@ def build_site(instance: Instance) -> Litestar:
         )
 
     return Litestar(
-        [healthz, readyz, metrics, models, model, receipt, policy, log, openapi, docs],
+        [
+            healthz,
+            readyz,
+            metrics,
+            models,
+            model,
+            receipt,
+            erase_handler(instance),
+            policy,
+            log,
+            openapi,
+            docs,
+        ],
         openapi_config=OpenAPIConfig(
             title="Regalia",
             version=__version__,

@@ -5,7 +5,7 @@ import sys
 import typer
 
 from regalia import __version__
-from regalia.cli import ask, backup, db, init, log, models, receipts, serve, witness
+from regalia.cli import ask, backup, content, db, init, log, models, receipts, serve, witness
 from regalia.errors import RegaliaError
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app.add_typer(models.app, name="models")
 app.add_typer(log.app, name="log")
 app.add_typer(db.app, name="db")
 app.add_typer(receipts.app, name="receipts")
+app.add_typer(content.app, name="content")
 app.add_typer(witness.app, name="witness")
 
 
