@@ -250,3 +250,39 @@ def test_workers_need_postgresql(new_server: ServerFactory, fake_engine: FakeEng
     assert server.process is not None
     assert server.process.wait(30) == 1
     assert "several workers need PostgreSQL" in server.tail()
+
+
+def test_workers_share_the_embedded_engine(
+    cluster: Cluster, new_server: ServerFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REGALIA_DATABASE", cluster.fresh())
+    server = new_server(
+        model=True, workers=2, log_level="warning", embedded_engine={"threads": 1, "embeddings": False}
+    )
+    server.start()
+    assert len(server.engine_processes()) == 1
+    owner = min(running(server, "regalia.api.worker"))
+    model = server.model
+    os.kill(owner, signal.SIGSTOP)  # so that the other one answers
+    try:
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            try:
+                reply = httpx.post(
+                    f"{server.url}/v1/chat/completions",
+                    headers=server.headers,
+                    json={"model": model, "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 4},
+                    timeout=10,
+                )
+            except httpx.TimeoutException:  # the paused one had accepted it
+                continue
+            if reply.status_code == httpx.codes.OK:
+                break
+        assert reply.status_code == httpx.codes.OK
+    finally:
+        os.kill(owner, signal.SIGCONT)
+    record = server.wait_record(reply.headers["x-regalia-call"], "call.answered")
+    started = next(record for record in server.records() if record["kind"] == "engine.started")
+    assert record["engine"]["digest"] == started["digest"]
+    assert record["model"] == started["model"]
+    assert server.stop() == 0
