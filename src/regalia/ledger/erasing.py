@@ -9,7 +9,7 @@ from threading import Lock
 from typing import Literal
 
 import msgspec
-from sqlalchemy import Connection, delete, insert, or_, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, or_, select, update
 
 from regalia.errors import RegaliaError
 from regalia.ledger.contents import ident
@@ -209,13 +209,16 @@ class Rows:
         with self._turn, self._database.write() as connection:
             connection.execute(select(log_state.c.size).with_for_update())
             taken = connection.execute(query.where(contents.c.bucket == bucket).limit(limit)).all()
-            for row in taken:
-                if row.call in erased:
-                    connection.execute(delete(contents).where(contents.c.idx == row.idx))
-                    continue
-                key = rewrap(ident(row.call, row.phase), bytes(row.key))
-                moved = update(contents).where(contents.c.idx == row.idx)
-                connection.execute(moved.values(bucket=bucket_of(key), key=key))
+            gone = [row.idx for row in taken if row.call in erased]
+            kept = [
+                (row.idx, rewrap(ident(row.call, row.phase), bytes(row.key)))
+                for row in taken
+                if row.call not in erased
+            ]
+            connection.execute(delete(contents).where(contents.c.idx.in_(gone)))
+            if kept:
+                moved = [{"at": index, "bucket": bucket_of(key), "key": key} for index, key in kept]
+                connection.execute(update(contents).where(contents.c.idx == bindparam("at")), moved)
         return len(taken)
 
     def drop(self, bucket: int, limit: int) -> int:
