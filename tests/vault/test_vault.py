@@ -277,3 +277,11 @@ def test_a_copy_opens_what_was_sealed_before_it(instance: Instance, tmp_path: Pa
     with pytest.raises(VaultError, match="not in this vault"):
         restored.open_sealed("alpha", b"call/outcome", later)
     restored.close()
+
+
+def test_what_an_interrupted_creation_left_is_replaced(tmp_path: Path) -> None:
+    for name in ("vault.keys", "vault.db.new", "vault.db.new-wal"):
+        (tmp_path / name).write_bytes(b"torn")
+    Vault.create(tmp_path)
+    Vault.open(tmp_path, SecretRoot(os.urandom(32))).close()
+    assert {path.name for path in tmp_path.iterdir()} == {"vault.keys", "vault.db"}

@@ -112,6 +112,7 @@ def create_vault(data_dir: Path, root: str = "") -> None:
     own = data_dir / "keys" / "root.key"
     if not root and not own.exists():
         create_root_file(own)
+    own.with_name(f"{own.name}.new").unlink(missing_ok=True)  # of an interrupted creation
     Vault.create(data_dir / "keys")
 
 

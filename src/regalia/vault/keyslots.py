@@ -43,7 +43,12 @@ class KeySlots:
 
     @classmethod
     def create(cls, path: Path, vault: bytes) -> None:
-        """Make the file. `vault` is 16 bytes that tie it to its register."""
+        """Make the file. `vault` is 16 bytes that tie it to its register.
+
+        A file that ends before its first key was left by an interrupted creation, and is replaced.
+        """
+        if path.exists() and path.stat().st_size <= SLOT_BYTES:
+            path.unlink()
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             os.write(descriptor, (_MAGIC + vault).ljust(SLOT_BYTES, b"\0"))

@@ -100,11 +100,16 @@ class Register:
 
     @classmethod
     def create(cls, path: Path, name: bytes) -> None:
-        """Make the database. `name` is 16 random bytes."""
-        path.touch(mode=0o600, exist_ok=False)
-        with closing(_connect(path)) as db:
+        """Make the database where there is none, whole or not at all. `name` is 16 random bytes."""
+        begun = path.with_name(f"{path.name}.new")
+        for suffix in ("", "-wal", "-shm"):
+            path.with_name(f"{begun.name}{suffix}").unlink(missing_ok=True)
+        begun.touch(mode=0o600, exist_ok=False)
+        with closing(_connect(begun)) as db:
             db.executescript(f"BEGIN; {_TABLES} PRAGMA user_version = {SCHEMA}; COMMIT")
             db.execute("INSERT INTO vault (id, name) VALUES (1, ?)", (name,))
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
+        begun.rename(path)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

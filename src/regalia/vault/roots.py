@@ -82,12 +82,16 @@ def root_key(source: str, environment: Mapping[str, str] | None = None) -> RootK
 def create_root_file(path: Path, random: Random = os.urandom) -> SecretRoot:
     """Make a root key and keep it in a new file that only its owner can read. Raises RootKeyError."""
     secret = random(SECRET_BYTES)
+    begun = path.with_name(f"{path.name}.new")  # a key is there whole or not at all
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        begun.unlink(missing_ok=True)
+        descriptor = os.open(begun, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(secret.hex().encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
+        path.hardlink_to(begun)  # unlike a rename, it does not replace another key
+        begun.unlink()
         folder = os.open(path.parent, os.O_RDONLY)
         os.fsync(folder)
         os.close(folder)

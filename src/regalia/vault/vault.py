@@ -18,6 +18,7 @@ import fcntl
 import hmac
 import os
 import re
+import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -84,17 +85,26 @@ class Vault:
 
     @classmethod
     def create(cls, folder: Path, *, random: Random = os.urandom) -> None:
-        """Make an empty vault in a folder that has none: `vault.db` and `vault.keys`. Raises VaultError."""
+        """Make an empty vault in a folder that has none: `vault.db` and `vault.keys`. Raises VaultError.
+
+        `vault.db` comes last and whole: without it there is no vault, and what an interrupted creation has
+        left is replaced.
+        """
         name = random(16)
         try:
             folder.mkdir(mode=0o700, exist_ok=True)
-            KeySlots.create(folder / "vault.keys", name)
-            Register.create(folder / "vault.db", name)
             descriptor = os.open(folder, os.O_RDONLY)
-            os.fsync(descriptor)
-            os.close(descriptor)
-        except OSError as error:
-            raise VaultError(f"can't make a vault in {folder}: {error.strerror}") from error
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX)  # against another one's creation under way
+                if (folder / "vault.db").exists():
+                    raise VaultError(f"can't make a vault in {folder}: it has one")
+                KeySlots.create(folder / "vault.keys", name)
+                Register.create(folder / "vault.db", name)
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        except (OSError, sqlite3.Error) as error:
+            raise VaultError(f"can't make a vault in {folder}: {error}") from error
 
     @classmethod
     def open(
