@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test lint bench crash lock pyz clean
+.PHONY: help setup serve test lint bench crash faults lock pyz clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,10 @@ bench: setup  ## the speed table: the gateway beside others, the engine, the led
 
 crash: setup  ## kill the server N times at random moments and verify every receipt
 	@REGALIA_CRASH_ROUNDS=$(N) $(BIN)/python -m pytest tests/e2e/test_crash.py -s --timeout=0
+
+faults: setup  ## make each system call of the ledger fail or kill it, one by one, and check every promise
+	@bash scripts/system_packages.sh
+	@PYTHONPATH=tests $(BIN)/python -m faults
 
 pyz: build/regalia-verify.pyz  ## the verifier as one file
 

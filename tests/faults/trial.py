@@ -109,7 +109,7 @@ class Bench:
         for tracer in tracers:
             tracer.ended()
         tracer = tracers[0]
-        unsafe = [*_unclear(told), *_broken(site, told)]
+        unsafe = [*_unclear(told), *broken(site, told)]
         if not unsafe:
             shutil.rmtree(site.data_dir)
         return Trial(fault, _outcome(told, tracer.hits), tracer.hits, tracer.counts(), unsafe)
@@ -202,7 +202,7 @@ def _unclear(told: Told) -> list[str]:
     return [] if told.answered else ["service did not resume: no call was answered"]
 
 
-def _broken(site: Site, told: Told) -> list[str]:
+def broken(site: Site, told: Told) -> list[str]:
     """Restart without faults; every promise that does not hold any more."""
     try:
         with site.log("after") as log:
