@@ -8,38 +8,57 @@ import shutil
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
+from conftest import find
 from faults.campaign import faults, table
+from faults.injection import Fault
 from faults.trial import Bench
+from postgresql_kit import running_cluster
 
 MOST = 40
+ON_POSTGRESQL = ("connect", "sendto", "fsync", "rename")
+"""The ledger's own files are written as on SQLite; the database is at the other end of a socket."""
 
 
 def main() -> int:
-    strace = shutil.which("strace")
+    strace, postgres = find("strace"), find("postgres")
     if strace is None:
         raise SystemExit("the campaign needs strace: sudo apt-get install strace")
     wanted = os.environ.get("REGALIA_FAULTS", str(MOST))
+    most = sys.maxsize if wanted == "all" else int(wanted)
     folder = Path(tempfile.mkdtemp(prefix="regalia-faults-"))
-    bench = Bench(Path(strace), folder)
-    began = time.monotonic()
-    trials = []
-    planned = faults(bench, sys.maxsize if wanted == "all" else int(wanted))
-    for number, fault in enumerate(planned, 1):
-        trial = bench.trial(fault)
-        trials.append(trial)
-        print(f"{number}/{len(planned)} {fault}: {trial.outcome}", file=sys.stderr, flush=True)
-        for problem in trial.unsafe:
-            print(f"    UNSAFE: {problem}", file=sys.stderr, flush=True)
-    print(table(trials))
-    unsafe = sum(bool(trial.unsafe) for trial in trials)
-    print(f"\n{len(trials)} faults in {time.monotonic() - began:.0f} s, {unsafe} of them unsafe")
+    with ExitStack() as stack:
+        sqlite = Bench(strace, folder / "sqlite")
+        unsafe = campaign("SQLite", sqlite, faults(sqlite, most))
+        if postgres is None:
+            print("PostgreSQL is not installed, so `connect` was not tried: sudo apt-get install postgresql")
+        else:
+            cluster = stack.enter_context(running_cluster(postgres))
+            shared = Bench(strace, folder / "postgresql", cluster.fresh)
+            unsafe += campaign("PostgreSQL", shared, faults(shared, most, ON_POSTGRESQL))
     if not unsafe:
         shutil.rmtree(folder)
         return 0
     print(f"what the unsafe ones left is in {folder}")
     return 1
+
+
+def campaign(title: str, bench: Bench, planned: list[Fault]) -> int:
+    """Try the faults, print their table; how many were unsafe."""
+    began = time.monotonic()
+    trials = []
+    for number, fault in enumerate(planned, 1):
+        trial = bench.trial(fault)
+        trials.append(trial)
+        print(f"{title} {number}/{len(planned)} {fault}: {trial.outcome}", file=sys.stderr, flush=True)
+        for problem in trial.unsafe:
+            print(f"    UNSAFE: {problem}", file=sys.stderr, flush=True)
+    unsafe = sum(bool(trial.unsafe) for trial in trials)
+    lasted = time.monotonic() - began
+    print(f"## {title}\n\n{table(trials)}\n\n{len(trials)} faults in {lasted:.0f} s, {unsafe} unsafe\n")
+    return unsafe
 
 
 if __name__ == "__main__":

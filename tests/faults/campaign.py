@@ -1,7 +1,7 @@
 """Which faults to try, and the table of what came of them."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from faults.injection import FAILURES, KILL, Fault, Role
 from faults.trial import Bench, Trial
@@ -10,13 +10,13 @@ ROLES: tuple[Role, ...] = ("commits", "publishes")
 OUTCOMES = ("answered", "refused", "replaced", "halted", "not reached")
 
 
-def faults(bench: Bench, most: int) -> list[Fault]:
+def faults(bench: Bench, most: int, syscalls: Iterable[str] = FAILURES) -> list[Fault]:
     """Every fault of a workload; at most so many of a kind, then spread evenly from first to last."""
     found: list[Fault] = []
     for role in ROLES:
         counts = bench.count(role)
-        for syscall, ways in FAILURES.items():
-            for how in (*ways, KILL):
+        for syscall in syscalls:
+            for how in (*FAILURES[syscall], KILL):
                 found += [Fault(role, syscall, how, n) for n in spread(counts[syscall], most)]
     return found
 

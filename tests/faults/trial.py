@@ -21,9 +21,10 @@ import msgspec
 from faults.injection import Fault, Role, Tracer, threads_of
 from ledger_kit import ORIGIN, Call, Site, receipt
 from regalia.errors import AuditUnavailable, RegaliaError
-from regalia.ledger import Entry, Ledger
+from regalia.ledger import Entry, Ledger, neighbours
 from regalia.ledger import ledger as ledger_module
 from regalia.ledger.fsck import check_log
+from regalia.storage import upgrade
 from regalia_verify.errors import FormatError, NotVerified
 from regalia_verify.source import Folder, TiledLog
 
@@ -35,6 +36,7 @@ TRIAL_S = 90.0
 THREADS = 8
 """One commits, one publishes, four write files, two prove."""
 WARM_ROUNDS = 5
+GONE_ROUNDS = 20
 _spawn = ledger_module._spawn
 
 
@@ -50,7 +52,8 @@ class Told(msgspec.Struct):
     refused: int = 0
     halted: str = ""
     """Why the ledger did not open, the workload then being nothing."""
-    processes: set[int] = set()
+    processes: list[int] = []
+    """The ledger processes, one after the other."""
 
 
 class Trial(msgspec.Struct, frozen=True):
@@ -63,12 +66,23 @@ class Trial(msgspec.Struct, frozen=True):
     unsafe: list[str]
 
 
-class Bench:
-    """Makes trials, each in a fresh copy of one new data directory."""
+class SiteOnPostgresql(Site, frozen=True):
+    """A data directory whose database is on a server."""
 
-    def __init__(self, strace: Path, folder: Path) -> None:
+    database_url: str
+
+    @property
+    def url(self) -> str:
+        return self.database_url
+
+
+class Bench:
+    """Makes trials, each in a fresh copy of one new data directory, on PostgreSQL with a fresh database."""
+
+    def __init__(self, strace: Path, folder: Path, new_database: Callable[[], str] | None = None) -> None:
         self._strace = strace
         self._folder = folder
+        self._new_database = new_database
         self._pristine = Site.make(folder / "pristine")
         self._count = 0
 
@@ -80,9 +94,18 @@ class Bench:
         """The workload with this fault."""
         return self._run(fault.role, fault)
 
+    def _fresh_site(self, folder: Path) -> Site:
+        site = self._pristine.copy(folder)
+        if self._new_database is None:
+            return site
+        site = SiteOnPostgresql(folder, self._new_database())
+        upgrade(site.database())
+        return site
+
     def _run(self, role: Role, fault: Fault | None) -> Trial:
         self._count += 1
-        site = self._pristine.copy(self._folder / str(self._count))
+        site = self._fresh_site(self._folder / str(self._count))
+        told = Told()
         tracers: list[Tracer] = []
 
         def attach(threads: list[int]) -> None:
@@ -90,22 +113,21 @@ class Bench:
 
         def spawn_traced(connection: socket.socket) -> subprocess.Popen[bytes]:
             child = _spawn(connection)
+            told.processes.append(child.pid)
             if role == "commits" and not tracers:
                 _await_first_request(child.pid)
                 attach([child.pid])
             return child
 
-        async def work() -> Told:
-            told = Told()
+        async def work() -> None:
             try:
                 async with asyncio.timeout(TRIAL_S):
                     await _workload(site, told, attach if role == "publishes" else None)
             except TimeoutError:
                 told.halted = f"hung for {TRIAL_S:.0f} s"
-            return told
 
         with patch.object(ledger_module, "_spawn", spawn_traced), patch.object(ledger_module, "WATCH_S", 0.1):
-            told = asyncio.run(work())
+            asyncio.run(work())
         for tracer in tracers:
             tracer.ended()
         tracer = tracers[0]
@@ -124,8 +146,8 @@ async def _workload(site: Site, told: Told, attach: Callable[[list[int]], None] 
         return
     try:
         if attach is not None:
-            await _every_thread_at_work(site, ledger, told)
-            process = _holder(site)
+            await _every_thread_at_work(ledger, told)
+            process = told.processes[-1]
             attach([thread for thread in threads_of(process) if thread != process])
         for number in range(CALLS):
             await _one_call(ledger, told, Call.new(f"project-{number % PROJECTS}"), prove=number % 2 == 0)
@@ -135,7 +157,6 @@ async def _workload(site: Site, told: Told, attach: Callable[[list[int]], None] 
                     await ledger.publish()
             with suppress(FileNotFoundError):
                 told.checkpoints.append((site.folder / "checkpoint").read_bytes())
-            told.processes |= {_holder(site)} - {0}
         await _resumed(ledger)
     finally:
         await ledger.close()
@@ -166,10 +187,10 @@ async def _append(ledger: Ledger, told: Told, entry: Entry) -> bool:
     return True
 
 
-async def _every_thread_at_work(site: Site, ledger: Ledger, told: Told) -> None:
+async def _every_thread_at_work(ledger: Ledger, told: Told) -> None:
     """Load until the publisher, its writers and both provers are there, so that they can be traced."""
     for _ in range(WARM_ROUNDS):
-        if len(threads_of(_holder(site))) >= THREADS:
+        if len(threads_of(told.processes[-1])) >= THREADS:
             break
         calls = [Call.new("warm") for _ in range(4)]
         for call in calls:
@@ -205,8 +226,12 @@ def _unclear(told: Told) -> list[str]:
 def broken(site: Site, told: Told) -> list[str]:
     """Restart without faults; every promise that does not hold any more."""
     try:
-        with site.log("after") as log:
-            log.publish()
+        with patch.object(neighbours, "GRACE_S", 0), site.log("after") as log:
+            for _ in range(GONE_ROUNDS):
+                log.publish()
+                if log.publish_failure or not site.verify().history.open:
+                    break
+                time.sleep(0.1)  # PostgreSQL has yet to notice that the other process is gone
             if log.publish_failure:
                 return [f"after a restart {log.publish_failure}"]
             for call in told.answered:  # whoever saw an answer's end can prove it
@@ -229,11 +254,6 @@ def broken(site: Site, told: Told) -> list[str]:
         *(f"the acknowledged record {index} is lost" for index in lost),
         *(f"fsck: {one.where} {one.problem}" for one in checked.found),
     ]
-
-
-def _holder(site: Site) -> int:
-    """The ledger process, by its lock file; 0 while one takes the place of another."""
-    return int((site.data_dir / "run" / "lock").read_text().strip() or 0)
 
 
 def _await_first_request(process: int) -> None:
