@@ -157,6 +157,18 @@ def test_published_rows_leave_the_database_but_for_the_tail(site: Site) -> None:
     site.verify()
 
 
+@pytest.mark.parametrize("size", [255, 256, 257, 512, 1024])
+def test_a_log_that_ends_with_a_full_bundle_goes_on_after_a_restart(site: Site, size: int) -> None:
+    with site.log() as log:
+        log.append([event(n) for n in range(size - 1)])
+        publish(log)
+    with site.log() as log:
+        assert log.size == size
+        assert log.append([event()]) == [size]
+        publish(log)
+    site.verify()
+
+
 def test_superseded_partial_tiles_are_deleted_and_current_ones_served(site: Site) -> None:
     with site.log() as log:
         for _ in range(6):

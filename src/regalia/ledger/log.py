@@ -224,7 +224,8 @@ class Log:
         """
         published = self.published
         self._note_due = time.monotonic() + NOTE_S
-        below = 0 if self._neighbours is not None else published.size - published.size % TILE_WIDTH
+        full = (published.size - 1) // TILE_WIDTH * TILE_WIDTH  # the newest row stays: a start looks for it
+        below = 0 if self._neighbours is not None else full
         self._commit_nothing(published, below)
         while self._journal.trimmed() < below:
             self._commit_nothing(None, below)

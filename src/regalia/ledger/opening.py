@@ -58,7 +58,6 @@ def load(database: Database, folder: LogFolder, origin: str, keys: tuple[Verifie
     oldest, newest = head.oldest, head.newest
     if head.size and newest != head.size - 1:
         raise LogDamaged(f"the database's newest entry is {newest}, expected {head.size - 1}. {REMEDY}")
-    note = folder.read_checkpoint()
     if note is None:
         if head.published_size:
             raise LogDamaged(

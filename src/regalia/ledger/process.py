@@ -58,8 +58,14 @@ class Channel:
     def requests(self) -> Iterator[list[Request]]:
         """What has arrived since the last time, until the gateway is gone."""
         buffer = memoryview(bytearray(RECEIVE_BYTES))  # one for all: a fresh megabyte costs system calls
-        while size := self._connection.recv_into(buffer):
+        while size := self._receive(buffer):
             yield [decode_request(body) for body in self._unframer.feed(buffer[:size])]
+
+    def _receive(self, buffer: memoryview) -> int:
+        try:
+            return self._connection.recv_into(buffer)
+        except ConnectionResetError:  # the gateway was killed with answers of ours unread
+            return 0
 
     def send(self, reply: Reply) -> None:
         """Send a reply; if the gateway is gone, nobody waits for it."""
