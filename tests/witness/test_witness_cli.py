@@ -78,7 +78,7 @@ def test_a_policy_that_is_none_is_named(tmp_path: Path, folder: Path) -> None:
     (tmp_path / "bad").write_text("log nothing\n")
     with pytest.raises(RegaliaError, match="policy line 1"):
         shell("add-log", tmp_path / "bad", "--data-dir", folder)
-    with pytest.raises(RegaliaError, match="no such file"):
+    with pytest.raises(RegaliaError, match="No such file"):
         shell("add-log", tmp_path / "missing", "--data-dir", folder)
 
 

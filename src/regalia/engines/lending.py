@@ -25,6 +25,7 @@ class Lent(msgspec.Struct, frozen=True):
 
 def lend(file: Path, lent: Lent) -> None:
     """Say that the engine takes traffic."""
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     temporary = file.with_suffix(".tmp")
     temporary.write_bytes(msgspec.json.encode(lent))
     temporary.replace(file)
