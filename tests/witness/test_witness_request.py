@@ -66,7 +66,7 @@ def test_what_is_read_has_one_spelling(data: st.DataObject) -> None:
     try:
         request = AddCheckpoint.parse(bytes(body))
     except Refused as refusal:
-        assert refusal.status == 400
+        assert (refusal.status, refusal.code) == (422, "empty_root") or refusal.status == 400
     else:
         assert request.encode() == bytes(body)
 
