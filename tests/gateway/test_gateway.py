@@ -293,6 +293,22 @@ async def test_an_answer_whose_outcome_cannot_be_recorded_is_not_given(
     assert b"[DONE]" not in client.sent
 
 
+async def test_an_engine_that_ends_after_it_was_chosen_is_503_off_the_record(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = ScriptedEngine(ANSWER)
+
+    def gone(model: str) -> EngineIdentity:
+        raise EngineUnavailable("it is not running")
+
+    monkeypatch.setattr(engine, "identity", gone)
+    size = house.ledger.size
+    with pytest.raises(ApiError) as raised:
+        await answer(house.gateway(engine))
+    assert (raised.value.status, raised.value.code) == (503, "engine_unavailable")
+    assert house.ledger.size == size
+
+
 async def test_more_calls_than_allowed_are_refused_off_the_record(house: House) -> None:
     gateway = house.gateway(ScriptedEngine(lambda: asyncio.sleep(0.3), ANSWER), concurrent_calls=1)
     first = asyncio.create_task(answer(gateway))

@@ -12,6 +12,7 @@ from collections.abc import Callable
 import structlog
 
 from regalia.clock import now_ms
+from regalia.engines import EngineError
 from regalia.errors import ApiError, AuditUnavailable
 from regalia.fleet import Fleet
 from regalia.gateway.call import RANDOM_BYTES, Call, Outcome
@@ -67,7 +68,10 @@ class Gateway:
         call = Call(
             route, principal, project, body, document, request, ms=ms, random=self._random(RANDOM_BYTES)
         )
-        generation = Generation(call, engine, client, self._response_bytes)
+        try:
+            generation = Generation(call, engine, client, self._response_bytes)
+        except EngineError as gone:  # it ended since it was chosen
+            raise as_seen(gone) from gone
         self.open_calls += 1
         try:
             await self._ledger.append(call.admission())
