@@ -1,17 +1,12 @@
-"""The tables. One schema for SQLite and PostgreSQL; `migrations/` makes it and a test compares both.
+"""The log's tables: its entries, the calls in it, what was said, and what of that was erased.
 
 Hot tables are append-only at their right edge: `entries` and `contents` by log index, `calls` by an
 identifier that sorts by time.
 """
 
-from sqlalchemy import BigInteger, CheckConstraint, Column, Index, Integer, LargeBinary, MetaData, Table, Text
+from sqlalchemy import CheckConstraint, Column, Index, Integer, LargeBinary, Table, Text
 
-VERSION = "0002"
-"""The newest migration, which is the schema this code works with."""
-
-Int64 = BigInteger().with_variant(Integer, "sqlite")  # INTEGER PRIMARY KEY is SQLite's row id
-
-metadata = MetaData()
+from regalia.storage.schema.base import Int64, metadata
 
 log_state = Table(
     "log_state",
@@ -93,19 +88,6 @@ erasure_calls = Table(
     Column("erasure", Text, nullable=False),
     sqlite_with_rowid=False,
     comment="The calls that were erased one by one, and by which erasure.",
-)
-
-api_keys = Table(
-    "api_keys",
-    metadata,
-    Column("id", Text, primary_key=True),
-    Column("hash", LargeBinary, nullable=False, unique=True),
-    Column("name", Text, nullable=False),
-    Column("role", Text, nullable=False),
-    Column("created", Int64, nullable=False),
-    Column("expires", Int64),
-    Column("revoked", Int64),
-    comment="API keys by their keyed hash; times are milliseconds since the epoch.",
 )
 
 registered_models = Table(

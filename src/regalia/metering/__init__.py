@@ -1,0 +1,1 @@
+"""What a call costs, what it may cost, and proof of both."""

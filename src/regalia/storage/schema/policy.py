@@ -1,0 +1,1 @@
+"""The policies in force, and the calls that wait for a reviewer."""

@@ -1,0 +1,1 @@
+"""How long contents are kept, and what holds them."""
