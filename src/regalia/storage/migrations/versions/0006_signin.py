@@ -1,6 +1,7 @@
 """Identity providers, accounts and sessions."""
 
 import sqlalchemy as sa
+from alembic import op
 
 revision = "0006"
 down_revision = "0005"
@@ -11,4 +12,88 @@ INT64 = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
 def upgrade() -> None:
-    """Nothing yet."""
+    """Make the tables of signing in and of provisioning."""
+    _accounts()
+    _sessions()
+    _scim()
+
+
+def _accounts() -> None:
+    op.create_table(
+        "identities",
+        sa.Column("issuer", sa.Text, primary_key=True),
+        sa.Column("subject", sa.Text, primary_key=True),
+        sa.Column("user", sa.Text, nullable=False, index=True),
+        sa.Column("created", INT64, nullable=False),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "accounts",
+        sa.Column("name", sa.Text, primary_key=True),
+        sa.Column("user", sa.Text, nullable=False, unique=True),
+        sa.Column("password", sa.Text, nullable=False),
+        sa.Column("changed", INT64, nullable=False),
+        sa.Column("totp", sa.LargeBinary),
+        sa.Column("totp_used", INT64, nullable=False),
+        sa.Column("disabled", INT64),
+    )
+    account = "accounts.name"
+    op.create_table(
+        "recovery_codes",
+        sa.Column("account", sa.Text, sa.ForeignKey(account, ondelete="CASCADE"), primary_key=True),
+        sa.Column("hash", sa.LargeBinary, primary_key=True),
+    )
+    op.create_table(
+        "attempts",
+        sa.Column("account", sa.Text, sa.ForeignKey(account, ondelete="CASCADE"), primary_key=True),
+        sa.Column("device", sa.Text, primary_key=True),
+        sa.Column("failures", sa.Integer, nullable=False),
+        sa.Column("last", INT64, nullable=False),
+        sa.Column("until", INT64, nullable=False),
+    )
+
+
+def _sessions() -> None:
+    op.create_table(
+        "sessions",
+        sa.Column("hash", sa.LargeBinary, primary_key=True),
+        sa.Column("id", sa.Text, nullable=False, unique=True),
+        sa.Column("user", sa.Text, nullable=False, index=True),
+        sa.Column("provider", sa.Text, nullable=False),
+        sa.Column("created", INT64, nullable=False),
+        sa.Column("seen", INT64, nullable=False),
+        sa.Column("expires", INT64, nullable=False, index=True),
+    )
+    op.create_table(
+        "signin_states",
+        sa.Column("hash", sa.LargeBinary, primary_key=True),
+        sa.Column("expires", INT64, nullable=False, index=True),
+    )
+
+
+def _scim() -> None:
+    op.create_table(
+        "scim_users",
+        sa.Column("id", sa.Text, primary_key=True),
+        sa.Column("user_name", sa.Text, nullable=False),
+        sa.Column("user_name_key", sa.Text, nullable=False, unique=True),
+        sa.Column("external_id", sa.Text, index=True),
+        sa.Column("active", sa.Integer, nullable=False),
+        sa.Column("document", sa.LargeBinary, nullable=False),
+        sa.Column("created", INT64, nullable=False),
+        sa.Column("modified", INT64, nullable=False),
+    )
+    op.create_table(
+        "scim_groups",
+        sa.Column("id", sa.Text, primary_key=True),
+        sa.Column("display_name", sa.Text, nullable=False, unique=True),
+        sa.Column("external_id", sa.Text),
+        sa.Column("created", INT64, nullable=False),
+        sa.Column("modified", INT64, nullable=False),
+    )
+    op.create_table(
+        "scim_members",
+        sa.Column("group", sa.Text, sa.ForeignKey("scim_groups.id", ondelete="CASCADE"), primary_key=True),
+        sa.Column("user", sa.Text, sa.ForeignKey("scim_users.id", ondelete="CASCADE"), primary_key=True),
+    )
+    op.create_index("scim_members_user", "scim_members", ["user"])
