@@ -80,6 +80,70 @@ class VaultSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     root_key: Annotated[str, msgspec.Meta(pattern=r"^((file|env|pkcs11):.+)?$")] = ""
 
 
+class GroupRole(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A role that a provider's group gives: in the whole instance, an organisation, or one project of it."""
+
+    role: Name
+    organisation: str = ""
+    project: str = ""
+
+
+class IdentityProvider(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An OpenID provider that people sign in at, and whose access tokens the API may take.
+
+    `audience` is what access tokens must be for; without it none is taken. `hosts` are further hosts that the
+    provider's endpoints may be on; nothing else is ever connected to. See docs/sign-in.md.
+    """
+
+    name: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]
+    issuer: Annotated[str, msgspec.Meta(pattern=r"^https?://[^?#\s]+$")]
+    client_id: Annotated[str, msgspec.Meta(min_length=1)]
+    client_secret: str = ""
+    title: str = ""
+    scopes: tuple[str, ...] = ("openid", "profile", "email")
+    groups_claim: str = "groups"
+    group_roles: dict[str, list[GroupRole] | GroupRole] = {}
+    organisation: str = "default"
+    audience: str = ""
+    access_token_type: Annotated[str, msgspec.Meta(pattern=r"^(at\+jwt|JWT)$")] = "at+jwt"  # noqa: S105 - a media type
+    hosts: list[str] = []
+    ca_file: Path | None = None
+    link_by_email: bool = False
+    provisioned_only: bool = False
+
+
+class Scim(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """SCIM 2.0 at /scim/v2, for the users of `provider`. Without a token there is none."""
+
+    token: Annotated[str, msgspec.Meta(pattern=r"^(.{32,})?$")] = ""
+    provider: str = ""
+
+
+class SignIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Signing in. `base_url` is where browsers reach this server; needed unless that is host and port."""
+
+    base_url: Annotated[str, msgspec.Meta(pattern=r"^(https?://[^/?#\s]+)?$")] = ""
+    local_accounts: bool = True
+    providers: list[IdentityProvider] = []
+    scim: Scim = Scim()
+    session_idle_seconds: Annotated[float, msgspec.Meta(gt=0, le=604_800)] = 1800.0
+    session_seconds: Annotated[float, msgspec.Meta(gt=0, le=2_592_000)] = 43_200.0
+
+
+class AuditExport(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where audit events go as OCSF, see docs/audit-events.md. `to` "" means nowhere.
+
+    `to` is file:/path, syslog+udp://host:port, syslog+tcp://host:port, syslog+unix:/dev/log or http(s)://….
+    """
+
+    to: Annotated[
+        str, msgspec.Meta(pattern=r"^((file|syslog\+unix):/.+|syslog\+(udp|tcp)://.+|https?://.+)?$")
+    ] = ""
+    token: str = ""
+    calls: bool = True
+    ca_file: Path | None = None
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Everything an operator can set. `database` "" means the one that `regalia init` was given."""
 
@@ -94,6 +158,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     limits: Limits = Limits()
     log: Log = Log()
     vault: VaultSettings = VaultSettings()
+    signin: SignIn = SignIn()
+    audit_export: AuditExport = AuditExport()
     log_level: Annotated[str, msgspec.Meta(pattern="^(debug|info|warning|error)$")] = "info"
 
 
@@ -183,6 +249,13 @@ def _path(kind: type, value: object) -> object:
     raise NotImplementedError(kind)
 
 
+_ITEMS: dict[tuple[type, str], type] = {
+    (Config, "engines"): ExternalEngine,
+    (SignIn, "providers"): IdentityProvider,
+}
+"""The lists whose items are structs, for naming unknown keys in them."""
+
+
 def _refuse_unknown(document: Mapping[str, Any], struct: type, where: str) -> None:
     fields = {field.name: field.type for field in msgspec.structs.fields(struct)}
     for key, value in document.items():
@@ -194,7 +267,7 @@ def _refuse_unknown(document: Mapping[str, Any], struct: type, where: str) -> No
         inner = fields[key]
         if isinstance(inner, type) and issubclass(inner, msgspec.Struct) and isinstance(value, Mapping):
             _refuse_unknown(value, inner, f"{where}{key}.")
-        elif key == "engines" and isinstance(value, list):
+        elif isinstance(value, list) and (item_type := _ITEMS.get((struct, key))):
             for index, item in enumerate(value):
                 if isinstance(item, Mapping):
-                    _refuse_unknown(item, ExternalEngine, f"engines[{index}].")
+                    _refuse_unknown(item, item_type, f"{where}{key}[{index}].")

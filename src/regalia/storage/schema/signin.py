@@ -29,7 +29,7 @@ accounts = Table(
     Column("totp", LargeBinary),
     Column("totp_used", Int64, nullable=False),
     Column("disabled", Int64),
-    comment="Local accounts. `totp` is the sealed secret, `totp_used` the last time step a code was taken for.",
+    comment="Local accounts. `totp` is a sealed secret, `totp_used` the last time step a code was taken for.",
 )
 
 recovery_codes = Table(
