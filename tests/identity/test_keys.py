@@ -3,12 +3,12 @@
 import pytest
 
 from regalia.errors import ApiError
-from regalia.identity import KeyRing, Principal, hash_key, new_key
+from regalia.identity import KeyRing, Principal, RingKey, hash_key, new_key
 
 SECRET = b"s" * 32
 KEY = new_key(bytes(range(30)))
 ALICE = Principal("key_1", "default", "owner")
-RING = KeyRing(SECRET, {hash_key(SECRET, KEY): ALICE})
+RING = KeyRing(SECRET, {hash_key(SECRET, KEY): RingKey(ALICE)})
 
 
 def test_a_key_has_its_prefix_and_hides_in_its_hash() -> None:

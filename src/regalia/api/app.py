@@ -57,7 +57,8 @@ class App:
                 content_type = value
             elif name == b"content-length" and int(value) > self._limits.body_bytes:
                 raise ApiError(413, "body_too_large", f"The limit here is {self._limits.body_bytes} bytes.")
-        principal = self._keys.principal(authorization)
+        client = scope.get("client")
+        principal = self._keys.principal(authorization, client[0] if client else "", route.name)
         if content_type is not None and not content_type.startswith(b"application/json"):
             raise ApiError(415, "unsupported_media_type", "Send `Content-Type: application/json`.")
         await self._gateway.answer(route, principal, await connection.body(), connection)

@@ -7,6 +7,8 @@ from litestar.handlers import HTTPRouteHandler
 
 from regalia.clock import now_ms
 from regalia.errors import ApiError
+from regalia.identity import permits
+from regalia.identity.roles import not_permitted
 from regalia.instance import Instance
 from regalia.instance.erasing import erasure_of, read_request
 from regalia.ledger import CallOpen
@@ -22,8 +24,8 @@ def erase_handler(instance: Instance) -> HTTPRouteHandler:
         """Takes an admin key, and as JSON `basis` and one of `call`, `project`, `end_user`, `before`."""
         header = request.headers.get("authorization")
         who = instance.keys.principal(header.encode("latin-1") if header else None)
-        if who.role != "owner":
-            raise ApiError(403, "not_permitted", "Erasing takes an admin key.")
+        if not permits(who, "content.erase", ""):
+            raise not_permitted("content.erase")
         wanted = read_request(await request.body())
         erasure = erasure_of(instance.config.data_dir, wanted, f"key:{who.key_id}", now_ms())
         try:

@@ -1,6 +1,24 @@
-"""Who asks: keys become principals, projects become pseudonyms."""
+"""Who asks, and what they may: keys become principals, roles permit, projects become pseudonyms."""
 
-from regalia.identity.keys import KeyRing, Principal, hash_key, new_key
+from regalia.identity.keys import KeyRing, RingKey, hash_key, new_key
+from regalia.identity.principal import Held, Principal
 from regalia.identity.pseudonyms import Pseudonyms
+from regalia.identity.roles import MATRIX, PERMISSIONS, ROLES, allowed, permits, require, require_at, sees
 
-__all__ = ["KeyRing", "Principal", "Pseudonyms", "hash_key", "new_key"]
+__all__ = [
+    "MATRIX",
+    "PERMISSIONS",
+    "ROLES",
+    "Held",
+    "KeyRing",
+    "Principal",
+    "Pseudonyms",
+    "RingKey",
+    "allowed",
+    "hash_key",
+    "new_key",
+    "permits",
+    "require",
+    "require_at",
+    "sees",
+]

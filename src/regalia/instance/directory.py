@@ -66,6 +66,7 @@ def create(data_dir: Path, origin: str | None, database_url: str = "sqlite") -> 
                 hash=hash_key(secret, key),
                 name="first admin key",
                 role="owner",
+                scope="instance",
                 created=now_ms(),
             )
         )

@@ -5,9 +5,10 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
 from functools import partial
+from typing import Any
 
 import structlog
-from sqlalchemy import or_, select
+from sqlalchemy import Row, or_, select
 
 from regalia.clock import now_ms
 from regalia.config import Config, ExternalEngine
@@ -17,7 +18,7 @@ from regalia.engines.embedded import EmbeddedSettings, EmbeddingEngine, LlamaEng
 from regalia.engines.external import OpenAIEngine, OpenAIEngineSettings
 from regalia.fleet import Fleet
 from regalia.gateway import Gateway, Metrics
-from regalia.identity import KeyRing, Principal, Pseudonyms
+from regalia.identity import Held, KeyRing, Principal, Pseudonyms, RingKey
 from regalia.instance.directory import InstanceError, database_of, identity_of, secret_of
 from regalia.instance.registration import Registrar
 from regalia.instance.witnessing import Witnessing
@@ -27,7 +28,6 @@ from regalia.storage import Database, check_schema
 from regalia.storage.schema import api_keys
 
 _LOG = structlog.get_logger()
-_PROJECT = "default"
 
 
 class Instance:
@@ -188,4 +188,12 @@ def _key_ring(database: Database, secret: bytes) -> KeyRing:
     )
     with database.read() as connection:
         rows = connection.execute(keys).all()
-    return KeyRing(secret, {row.hash: Principal(row.id, _PROJECT, row.role) for row in rows})
+    return KeyRing(secret, {bytes(row.hash): _ring_key(row) for row in rows})
+
+
+def _ring_key(row: Row[Any]) -> RingKey:
+    held = (Held(row.role),) if row.scope == "instance" else (Held(row.role, row.organisation, row.project),)
+    principal = Principal(
+        row.id, row.project, row.role, row.organisation, roles=frozenset({row.role}), held=held
+    )
+    return RingKey(principal, row.expires)
