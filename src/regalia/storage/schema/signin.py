@@ -43,12 +43,12 @@ recovery_codes = Table(
 attempts = Table(
     "attempts",
     metadata,
-    Column("account", Text, ForeignKey("accounts.name", ondelete="CASCADE"), primary_key=True),
+    Column("account", Text, primary_key=True),
     Column("device", Text, primary_key=True),
     Column("failures", Integer, nullable=False),
     Column("last", Int64, nullable=False),
     Column("until", Int64, nullable=False),
-    comment="Failed sign-ins since the last good one, by browser: a known one has a count of its own.",
+    comment="Failed sign-ins since the last good one, by browser; account '' stands for all unknown names.",
 )
 
 sessions = Table(

@@ -37,15 +37,14 @@ def _accounts() -> None:
         sa.Column("totp_used", INT64, nullable=False),
         sa.Column("disabled", INT64),
     )
-    account = "accounts.name"
     op.create_table(
         "recovery_codes",
-        sa.Column("account", sa.Text, sa.ForeignKey(account, ondelete="CASCADE"), primary_key=True),
+        sa.Column("account", sa.Text, sa.ForeignKey("accounts.name", ondelete="CASCADE"), primary_key=True),
         sa.Column("hash", sa.LargeBinary, primary_key=True),
     )
     op.create_table(
         "attempts",
-        sa.Column("account", sa.Text, sa.ForeignKey(account, ondelete="CASCADE"), primary_key=True),
+        sa.Column("account", sa.Text, primary_key=True),
         sa.Column("device", sa.Text, primary_key=True),
         sa.Column("failures", sa.Integer, nullable=False),
         sa.Column("last", INT64, nullable=False),
