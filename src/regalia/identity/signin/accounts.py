@@ -1,8 +1,8 @@
-"""Local accounts, for sites without an identity provider: who may sign in with a password, and a one-time code.
+"""Local accounts, for sites without an identity provider: a password, and where it is set up a one-time code.
 
-An attempt is counted as failed before it is looked at and forgotten when it succeeds, so that many attempts at
-the same time are counted as many. Every method is short transactions and, where a password is checked, 0.1 s
-of work: call them in a thread.
+An attempt is counted as failed before it is looked at and forgotten when it succeeds, so that many attempts
+at the same time are counted as many. Every method is short transactions and, where a password is checked,
+0.1 s of work: call them in a thread.
 """
 
 import unicodedata
@@ -67,7 +67,7 @@ class Accounts:
         self._secret = secret
 
     def authenticate(self, name: str, password: str, code: str, device: str, now: int) -> Account:
-        """The account that this opens; `now` in ms, `device` as `devices.device_of` gives it. Raises NotLetIn."""
+        """The account that this opens; `device` is from `devices.device_of`. Raises NotLetIn."""
         with self._database.write() as connection:
             row = _row(connection, name)
             charged = _charge(connection, "" if row is None else name, device, now)

@@ -1,7 +1,7 @@
 """The authorization code flow with PKCE, as data: what is sent along, and what must come back. No I/O.
 
-Between the two the browser keeps the flow in a cookie that only this server can open, so that nothing has to be
-kept for those who never come back, and a state is good only in the browser that was sent away with it.
+Between the two the browser keeps the flow in a cookie that only this server can open, so that nothing has to
+be kept for those who never come back, and a state is good only in the browser that was sent away with it.
 """
 
 import base64

@@ -1,8 +1,8 @@
 """A provider on the network: its document, its keys, its token endpoint. Nothing else is connected to.
 
-Documents and keys are kept for an hour. A token with an unknown `kid` has the keys fetched again, at most once
-in 30 seconds, so that a provider may rotate its keys at any time and nobody can make us hammer it. When a
-provider can't be reached, what is known of it stays good for a day.
+Documents and keys are kept for an hour. A token with an unknown `kid` has the keys fetched again, at most
+once in 30 seconds, so that a provider may rotate its keys at any time and nobody can make us hammer it. When
+a provider can't be reached, what is known of it stays good for a day.
 """
 
 import asyncio

@@ -1,8 +1,8 @@
 """Browser sessions: a random token in a cookie, of which the database keeps a keyed hash.
 
-A session ends when it was idle for too long, at its absolute age, when its user signs out or is deprovisioned.
-Every sign-in makes a new token; one that a browser brings along is never taken over. The CSRF token is derived
-from the session's own, so that it ends with it and no other session's will do.
+A session ends when it was idle for too long, at its absolute age, when its user signs out or is
+deprovisioned. Every sign-in makes a new token; one that a browser brings along is never taken over. The CSRF
+token is derived from the session's own, so that it ends with it and no other session's will do.
 """
 
 import base64
@@ -48,7 +48,7 @@ class Sessions:
         """
         if len(random) != TOKEN_BYTES:
             raise ValueError(f"a session needs {TOKEN_BYTES} random bytes, got {len(random)}")
-        token = base64.urlsafe_b64encode(random).rstrip(b"=").decode()
+        token = _token(random)
         session = Session(self._id(token), user, provider, now, now + self._absolute_ms, self.csrf(token))
         with self._database.write() as connection:
             connection.execute(delete(sessions).where(sessions.c.expires <= now))
@@ -102,6 +102,10 @@ class Sessions:
             connection.execute(signin_states.insert().values(hash=key, expires=expires))
             return True
 
+    def id_of(self, random: bytes) -> str:
+        """The id of the session that `begin` makes from these bytes, for its record."""
+        return self._id(_token(random))
+
     def csrf(self, token: str) -> str:
         """The CSRF token that goes with a cookie's token."""
         return hmac.digest(self._secret, b"regalia/csrf/v1\0" + token.encode(), "sha256").hex()
@@ -118,3 +122,7 @@ class Sessions:
             "sess_"
             + hmac.digest(self._secret, b"regalia/session-id/v1\0" + token.encode(), "sha256")[:10].hex()
         )
+
+
+def _token(random: bytes) -> str:
+    return base64.urlsafe_b64encode(random).rstrip(b"=").decode()

@@ -78,6 +78,7 @@ scim_users = Table(
     Column("id", Text, primary_key=True),
     Column("user_name", Text, nullable=False),
     Column("user_name_key", Text, nullable=False, unique=True),
+    Column("provider", Text, nullable=False),
     Column("external_id", Text, index=True),
     Column("active", Integer, nullable=False),
     Column("document", LargeBinary, nullable=False),

@@ -76,6 +76,7 @@ def _scim() -> None:
         sa.Column("id", sa.Text, primary_key=True),
         sa.Column("user_name", sa.Text, nullable=False),
         sa.Column("user_name_key", sa.Text, nullable=False, unique=True),
+        sa.Column("provider", sa.Text, nullable=False),
         sa.Column("external_id", sa.Text, index=True),
         sa.Column("active", sa.Integer, nullable=False),
         sa.Column("document", sa.LargeBinary, nullable=False),
