@@ -1,7 +1,7 @@
 """Signing in and out: every way in ends here, in a session that is on record before it exists.
 
-Refusals are SignInRefused, whose message is for the person and whose reason is for the record. A provider that
-can't be used is ProviderUnusable. AuditUnavailable means that nobody is let in.
+Refusals are SignInRefused, whose message is for the person and whose reason is for the record. A provider
+that can't be used is ProviderUnusable. AuditUnavailable means that nobody is let in.
 """
 
 import asyncio
@@ -118,9 +118,6 @@ class SignIn:
             said = f"name:{account}"
             device = device_of(self._at.secret, account, device_cookie)
             found = await self._authenticate(account, password, code, device)
-            user = self._at.tenants.users.get(found.user)
-            if user is None or user.disabled is not None:
-                raise NotLetIn("deprovisioned", found.user)
         except NotLetIn as error:
             if error.locked:
                 await self._recording.locked(error.user)
@@ -224,11 +221,15 @@ class SignIn:
         self._waiting += 1
         try:
             async with self._password_turns:
-                return await asyncio.to_thread(
+                found = await asyncio.to_thread(
                     self._accounts.authenticate, name, password, code, device, self._at.clock()
                 )
         finally:
             self._waiting -= 1
+        user = self._at.tenants.users.get(found.user)
+        if user is None or user.disabled is not None:
+            raise NotLetIn("deprovisioned", found.user)
+        return found
 
     def _roles_by_scim(self, provider: IdentityProvider) -> bool:
         return bool(self.settings.scim.token) and self.settings.scim.provider == provider.name
