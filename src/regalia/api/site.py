@@ -17,7 +17,9 @@ from regalia.api.logfiles import read_log_file
 from regalia.api.openapi import describe, page
 from regalia.errors import ApiError
 from regalia.instance import Instance
-from regalia.ledger import CallOpen, ReceiptNotFound
+from regalia.ledger import CallOpen, ReceiptNotFound, SealedElsewhere
+from regalia_verify.checkpoint import Checkpoint
+from regalia_verify.note import SignedNote
 from regalia_verify.proof import TlogProof
 
 _LOG = structlog.get_logger()
@@ -85,6 +87,8 @@ def build_site(instance: Instance) -> Litestar:
             raise ApiError(
                 409, "call_open", f"The call `{call}` has no outcome yet.", param="call", retry_after=1
             ) from error
+        except SealedElsewhere as error:
+            raise ApiError(503, "sealed_elsewhere", f"{error}.", param="call") from error
         return Response(text, media_type="text/plain; charset=utf-8")
 
     @get("/log/policy", media_type=MediaType.TEXT, summary="The log's trust policy", tags=["log"])
@@ -147,10 +151,11 @@ def _model(name: str) -> dict[str, Any]:
 
 
 async def _matured(instance: Instance, receipt: str) -> None:
-    """Return once a witnessed checkpoint covers a receipt's entry. Raises ApiError."""
+    """Return once a witnessed checkpoint covers all that a receipt proves. Raises ApiError."""
     if instance.witnessing is None:
         raise ApiError(400, "no_witnesses", "This log has no witnesses.", param="witnessed")
-    if not await instance.witnessing.covers(TlogProof.parse(receipt).index, _MATURE_S):
+    size = Checkpoint.parse(SignedNote.parse(TlogProof.parse(receipt).checkpoint).text).size
+    if not await instance.witnessing.covers(size - 1, _MATURE_S):
         raise ApiError(
             409,
             "not_witnessed",

@@ -28,6 +28,7 @@ from regalia.ledger.opening import own_checkpoint
 from regalia.ledger.tree import Edge
 from regalia.ledger.turns import Turns
 from regalia.storage import VERSION, Database, check_schema, schema_of
+from regalia.vault import SharedVault
 from regalia_verify.checkpoint import Checkpoint
 from regalia_verify.tiles import TILE_HEIGHT, TILE_WIDTH, entries_path, tile_path
 
@@ -109,15 +110,31 @@ def restore(source: Path, data_dir: Path, *, database_url: str = "") -> Backup:
         (data_dir / folder).mkdir(parents=True, exist_ok=True, mode=0o700)
     data_dir.chmod(0o700)
     shutil.copytree(source / "log", data_dir / "log", dirs_exist_ok=True)
-    for folder in ("keys", "vault"):
-        for file in (source / folder).iterdir():
-            shutil.copy2(file, data_dir / "keys" / file.name)
+    for file in (source / "keys").iterdir():
+        shutil.copy2(file, data_dir / "keys")
+    _restore_vault(source / "vault", data_dir, url)
     if url == "sqlite":
         shutil.copy2(source / "regalia.db", data_dir / "regalia.db")
     identity = msgspec.json.encode(msgspec.structs.replace(kept, database=url))
     _write_private(data_dir / "instance.json", identity)  # last: before it there is no instance
     _sync(data_dir)
     return backup
+
+
+def _restore_vault(source: Path, data_dir: Path, url: str) -> None:
+    """A vault of one host is two files beside the other keys, a shared one a folder, which may be mounted."""
+    keys = data_dir / "keys"
+    shared = not (source / "vault.db").exists()
+    to = keys / "vault" if shared else keys
+    to.mkdir(mode=0o700, exist_ok=True)
+    if shared and any(to.glob("*.key")):
+        raise BackupError(f"{to} holds keys already: the restored ones must not be mixed with them")
+    for file in source.iterdir():
+        shutil.copy2(file, to)
+    if shared:
+        database = database_of(data_dir, url)
+        SharedVault.complete(to, database)
+        database.close()
 
 
 @contextmanager

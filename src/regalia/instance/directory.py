@@ -10,7 +10,7 @@ from regalia.clock import now_ms
 from regalia.errors import RegaliaError
 from regalia.identity import hash_key, new_key
 from regalia.identity.keys import RANDOM_BYTES
-from regalia.ledger import KeyFiles, create_keys, create_vault
+from regalia.ledger import KeyFiles, create_keys, create_root, create_vault
 from regalia.storage import Database, DatabaseUnreachable, open_database, schema_of, upgrade
 from regalia.storage.schema import api_keys
 
@@ -56,7 +56,8 @@ def create(data_dir: Path, origin: str | None, database_url: str = "sqlite") -> 
     secret = os.urandom(32)
     _write_private(data_dir / "keys" / "instance.secret", secret.hex().encode())
     create_keys(KeyFiles.under(data_dir / "keys"))
-    create_vault(data_dir)
+    make_vault = create_vault if database.is_sqlite else create_root  # the rest of a shared one comes later
+    make_vault(data_dir)
     upgrade(database)
     key = new_key(os.urandom(RANDOM_BYTES))
     with database.write() as connection:

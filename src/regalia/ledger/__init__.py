@@ -1,6 +1,6 @@
 """What remembers: records become durable, then a public transparency log, then receipts."""
 
-from regalia.ledger.contents import create_vault
+from regalia.ledger.contents import create_root, create_vault
 from regalia.ledger.entry import Entry, Part, Phase
 from regalia.ledger.errors import (
     CallOpen,
@@ -11,6 +11,7 @@ from regalia.ledger.errors import (
     LogDamaged,
     LogWouldFork,
     ReceiptNotFound,
+    SealedElsewhere,
 )
 from regalia.ledger.keys import KeyFiles, create_keys, policy_text, verifier_keys
 from regalia.ledger.ledger import Ledger
@@ -29,7 +30,9 @@ __all__ = [
     "Part",
     "Phase",
     "ReceiptNotFound",
+    "SealedElsewhere",
     "create_keys",
+    "create_root",
     "create_vault",
     "policy_text",
     "verifier_keys",

@@ -10,9 +10,18 @@ from typing import Any
 import msgspec
 
 from regalia.ledger.entry import Entry, Part
-from regalia.ledger.errors import LogDamaged
+from regalia.ledger.errors import LogDamaged, SealedElsewhere
 from regalia.storage import Database
-from regalia.vault import Sealed, Vault, VaultError, bucket_of, create_root_file, root_key
+from regalia.vault import (
+    KeyElsewhere,
+    Sealed,
+    SharedVault,
+    Vault,
+    VaultError,
+    bucket_of,
+    create_root_file,
+    root_key,
+)
 
 RETENTION_CLASS = "default"
 PLAIN, SEALED = 0, 1
@@ -43,9 +52,14 @@ class Contents:
         return [(project, self.vault.subject(project, user), entry.call) for user in entry.end_users]
 
     def parts(self, project: str, call: str, phase: str, key: bytes, data: bytes) -> tuple[Part, ...]:
-        """What was sealed. Raises ContentErased, or LogDamaged."""
+        """What was sealed. Raises ContentErased, SealedElsewhere, or LogDamaged."""
         try:
             return _decode(self.vault.open_sealed(project, ident(call, phase), Sealed(key, data)))
+        except KeyElsewhere as error:
+            raise SealedElsewhere(
+                f"this host does not have the keys of {call} ({error}): ask the host that answered it, or let "
+                "the hosts share one vault, see docs/scale-out.md"
+            ) from error
         except (VaultError, msgspec.DecodeError) as error:
             raise LogDamaged(f"the stored contents of {call} can't be read: {error}") from error
 
@@ -95,30 +109,47 @@ def ident(call: str, phase: str) -> bytes:
 def open_vault(data_dir: Path, database: Database, root: str) -> Vault:
     """The vault in `data_dir`/keys under the root key that `root` names, the default one if it is empty.
 
-    Made where no content has been sealed yet. Raises VaultError, RootKeyError.
+    With PostgreSQL it is one that several hosts can share, unless there is another. Made where no content
+    has been sealed yet. Raises VaultError, RootKeyError.
     """
     folder = data_dir / "keys"
-    if not (folder / "vault.db").exists():
-        with database.read() as connection:
-            sealed = connection.exec_driver_sql(f"SELECT 1 FROM contents WHERE sealing = {SEALED} LIMIT 1")
-            if sealed.first() is not None:
-                raise VaultError(f"the vault is missing from {folder}: restore vault.db and vault.keys")
-        create_vault(data_dir, root)
-    return Vault.open(folder, root_key(root or default_root(data_dir)))
+    if database.is_sqlite or (folder / "vault.db").exists():
+        if not (folder / "vault.db").exists():
+            _refuse_if_sealed(database, f"restore vault.db and vault.keys to {folder}")
+            create_vault(data_dir, root)
+        return Vault.open(folder, root_key(root or default_root(data_dir)))
+    if not SharedVault.exists(database):
+        _refuse_if_sealed(database, "restore the whole dump of the database")
+        create_root(data_dir, root)
+        SharedVault.make(folder / "vault", database)
+    return SharedVault.over(folder / "vault", database, root_key(root or default_root(data_dir)))
 
 
 def create_vault(data_dir: Path, root: str = "") -> None:
     """Make the vault's files, and the default root key unless another one is named. Raises VaultError."""
+    create_root(data_dir, root)
+    Vault.create(data_dir / "keys")
+
+
+def create_root(data_dir: Path, root: str = "") -> None:
+    """Make the default root key, unless it is there or another one is named. Raises RootKeyError."""
     own = data_dir / "keys" / "root.key"
     if not root and not own.exists():
         create_root_file(own)
     own.with_name(f"{own.name}.new").unlink(missing_ok=True)  # of an interrupted creation
-    Vault.create(data_dir / "keys")
 
 
 def default_root(data_dir: Path) -> str:
     """The root key that `regalia init` makes."""
     return f"file:{(data_dir / 'keys' / 'root.key').absolute()}"
+
+
+def _refuse_if_sealed(database: Database, remedy: str) -> None:
+    """Raise VaultError where contents have been sealed: then there was a vault."""
+    with database.read() as connection:
+        sealed = connection.exec_driver_sql(f"SELECT 1 FROM contents WHERE sealing = {SEALED} LIMIT 1")
+        if sealed.first() is not None:
+            raise VaultError(f"the vault is missing, but contents have been sealed: {remedy}")
 
 
 def _rewriting(database: Database) -> tuple[str, ...]:

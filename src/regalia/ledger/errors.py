@@ -31,5 +31,9 @@ class CallOpen(RegaliaError):
     """The call has no outcome yet, so there is nothing to prove."""
 
 
+class SealedElsewhere(RegaliaError):
+    """The call's contents are sealed under keys that this host does not have; another one may."""
+
+
 class LedgerFailed(RegaliaError):
     """The ledger met an error that none of the others names."""

@@ -186,7 +186,9 @@ class Journal:
         cursor = self._connection.cursor()
         cursor.execute(self._sql.begin)
         try:
-            yield cursor, self._lock_head(cursor)
+            size = self._lock_head(cursor)
+            with self._contents.vault.turn():
+                yield cursor, size
             cursor.execute("COMMIT")
         except BaseException:
             with suppress(self._error):  # the error that brought us here is the one to report

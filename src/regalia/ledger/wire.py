@@ -21,6 +21,7 @@ from regalia.ledger.errors import (
     LogDamaged,
     LogWouldFork,
     ReceiptNotFound,
+    SealedElsewhere,
 )
 from regalia.ledger.keys import KeyFiles
 from regalia.storage import SchemaUnknown
@@ -31,7 +32,7 @@ _ERRORS: dict[str, type[RegaliaError]] = {
     error.__name__: error
     for error in (
         AuditUnavailable, CallOpen, KeyUnusable, LedgerFailed, LedgerInvariantError, LedgerLocked,
-        LogDamaged, LogWouldFork, ReceiptNotFound, SchemaUnknown,
+        LogDamaged, LogWouldFork, ReceiptNotFound, SchemaUnknown, SealedElsewhere,
         VaultError, RootKeyError, ErasureUnderWay, NothingToErase,
     )
 }  # fmt: skip

@@ -1,9 +1,10 @@
 """Contents sealed under keys that can be destroyed. The ledger stores what the vault seals."""
 
-from regalia.vault.errors import ContentErased, ErasureUnderWay, RootKeyError, VaultError
+from regalia.vault.errors import ContentErased, ErasureUnderWay, KeyElsewhere, RootKeyError, VaultError
 from regalia.vault.register import Bucket
 from regalia.vault.roots import RootKey, SecretRoot, create_root_file, root_key
 from regalia.vault.sealing import KEY_BYTES, Sealed, bucket_of
+from regalia.vault.shared import SharedVault
 from regalia.vault.vault import BUCKET_RECORDS, HOUR_MS, Rewrap, Vault
 
 __all__ = [
@@ -13,11 +14,13 @@ __all__ = [
     "Bucket",
     "ContentErased",
     "ErasureUnderWay",
+    "KeyElsewhere",
     "Rewrap",
     "RootKey",
     "RootKeyError",
     "Sealed",
     "SecretRoot",
+    "SharedVault",
     "Vault",
     "VaultError",
     "bucket_of",

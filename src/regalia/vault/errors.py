@@ -11,6 +11,10 @@ class ContentErased(RegaliaError):
     """The key of this content was destroyed on purpose. Not a VaultError: nothing is wrong."""
 
 
+class KeyElsewhere(VaultError):
+    """The content is sealed under a key that this vault does not have: another host's vault may have it."""
+
+
 class RootKeyError(VaultError):
     """The root key is absent, badly protected, or not the one this vault was made with."""
 

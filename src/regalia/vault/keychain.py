@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from regalia.vault.errors import ContentErased, RootKeyError, VaultError
+from regalia.vault.errors import ContentErased, KeyElsewhere, RootKeyError, VaultError
 from regalia.vault.keyslots import KeySlots
 from regalia.vault.register import Bucket, ProjectKey, Register
 from regalia.vault.roots import Random, RootKey
@@ -48,7 +48,7 @@ class Keychain:
         """The bucket, if its key exists. Raises ContentErased if it was destroyed, or VaultError."""
         found = self.register.bucket(bucket)
         if found is None:
-            raise VaultError(f"the bucket {bucket} is not in this vault")
+            raise KeyElsewhere(f"the bucket {bucket} is not in this vault")
         if found.destroyed is not None:
             raise ContentErased("this content was erased: its key was destroyed")
         return found

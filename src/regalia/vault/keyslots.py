@@ -71,17 +71,13 @@ class KeySlots:
     def read(self, slot: int, key: int) -> bytes | None:
         """The wrapped key in the slot, None if the slot does not hold the key with this id."""
         content = os.pread(self._file, SLOT_BYTES, slot * SLOT_BYTES)
-        length = int.from_bytes(content[8:10], "big")
-        if content[:8] != key.to_bytes(8, "big") or not 0 < length <= MAX_WRAPPED:
-            return None
-        return content[10 : 10 + length]
+        return unpack(content, key)
 
     def write(self, slot: int, key: int, wrapped: bytes) -> None:
         """Put a wrapped key into a free slot; durable after `sync`."""
-        if slot < 1 or not 0 < len(wrapped) <= MAX_WRAPPED:
-            raise VaultError(f"a wrapped key of {len(wrapped)} bytes does not fit slot {slot}")
-        content = key.to_bytes(8, "big") + len(wrapped).to_bytes(2, "big") + wrapped
-        self._put(slot, content.ljust(SLOT_BYTES, b"\0"))
+        if slot < 1:
+            raise VaultError(f"a key can't be put into slot {slot}")
+        self._put(slot, pack(key, wrapped))
 
     def scrub(self, slots: Iterable[int]) -> None:
         """Overwrite the slots with zeros; durable when it returns."""
@@ -113,3 +109,18 @@ class KeySlots:
     def _put(self, slot: int, content: bytes) -> None:
         if os.pwrite(self._file, content, slot * SLOT_BYTES) != SLOT_BYTES:
             raise VaultError(f"slot {slot} of {self._path} could not be written: is the disk full?")
+
+
+def pack(key: int, wrapped: bytes) -> bytes:
+    """The content of a slot. Raises VaultError."""
+    if not 0 < len(wrapped) <= MAX_WRAPPED:
+        raise VaultError(f"a wrapped key of {len(wrapped)} bytes does not fit a slot")
+    return (key.to_bytes(8, "big") + len(wrapped).to_bytes(2, "big") + wrapped).ljust(SLOT_BYTES, b"\0")
+
+
+def unpack(content: bytes, key: int) -> bytes | None:
+    """The wrapped key in a slot's content, None if that is not of the key with this id."""
+    length = int.from_bytes(content[8:10], "big")
+    if content[:8] != key.to_bytes(8, "big") or not 0 < length <= MAX_WRAPPED:
+        return None
+    return content[10 : 10 + length]

@@ -20,7 +20,7 @@ from regalia.vault.errors import VaultError
 SCHEMA = 1
 BUSY_SECONDS = 10.0
 
-_TABLES = """
+TABLES = """
 CREATE TABLE vault (id INTEGER PRIMARY KEY CHECK (id = 1), name BLOB NOT NULL);
 CREATE TABLE project_keys (
     id INTEGER PRIMARY KEY, project TEXT NOT NULL, purpose TEXT NOT NULL, root TEXT NOT NULL,
@@ -106,7 +106,7 @@ class Register:
             path.with_name(f"{begun.name}{suffix}").unlink(missing_ok=True)
         begun.touch(mode=0o600, exist_ok=False)
         with closing(_connect(begun)) as db:
-            db.executescript(f"BEGIN; {_TABLES} PRAGMA user_version = {SCHEMA}; COMMIT")
+            db.executescript(f"BEGIN; {TABLES} PRAGMA user_version = {SCHEMA}; COMMIT")
             db.execute("INSERT INTO vault (id, name) VALUES (1, ?)", (name,))
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
         begun.rename(path)

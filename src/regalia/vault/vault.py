@@ -122,13 +122,18 @@ class Vault:
         """
         register = Register(folder / "vault.db")
         slots = KeySlots(folder / "vault.keys", register.name)
+        cls.check_root(register, root, folder)
+        vault = cls(folder, Keychain(register, slots, root, random), window_ms, bucket_records, random)
+        vault._destroyed()
+        return vault
+
+    @staticmethod
+    def check_root(register: Register, root: RootKey, folder: Path) -> None:
+        """Raise RootKeyError unless every project key is wrapped by `root`."""
         with register.reading():
             roots = {key.root for key in register.kept_project_keys()}
         if roots - {root.id}:
             raise RootKeyError(f"the vault in {folder} is under {', '.join(sorted(roots))}, not {root.id}")
-        vault = cls(folder, Keychain(register, slots, root, random), window_ms, bucket_records, random)
-        vault._destroyed()
-        return vault
 
     def close(self) -> None:
         """Close the files and forget the keys."""
@@ -139,6 +144,11 @@ class Vault:
             self._slots.close()
 
     # Sealing and opening
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Wrap what is done under the log's lock: it spares a shared vault to ask for each content."""
+        yield
 
     def seal(self, project: str, retention_class: str, ident: bytes, content: bytes, now_ms: int) -> Sealed:
         """Seal the content of the record `ident`, which opening it must name again.
