@@ -1,0 +1,386 @@
+"""What the policy in force does to one call: its input checked, its answer checked, both told in the record.
+
+The guard of a call is made by `Guard.of`, None where no policy is in force. It raises `PolicyBlocked` or
+`HeldForReview`, which end the call as `call.refused`; whatever else it raises ends it too: nothing that
+could not be checked goes on.
+"""
+
+import os
+from collections.abc import Callable
+from typing import Any, NoReturn, Protocol
+
+import msgspec
+
+from regalia.clock import new_call_id
+from regalia.engines import EngineBroken, EngineIdentity, Result
+from regalia.errors import ApiError
+from regalia.gateway.guard_table import TABLE, answer_texts, request_texts
+from regalia.gateway.guard_texts import Found
+from regalia.identity import Principal
+from regalia.ledger import Part
+from regalia.policy.compiled import Policy
+from regalia.policy.condition import Facts
+from regalia.policy.decide import NOTHING, Decision, Hit, Ran, Scan, decide, strictest
+from regalia.policy.document import Action, Disclosure
+from regalia.policy.redact import Edit, Redactor, mark, merged, within_json
+from regalia.policy.reviews import HeldSide, Review
+from regalia.policy.scan import scan_early, scan_slow
+
+NO_POLICY: dict[str, Any] = {"version": "none", "decision": "allow"}
+REDACTIONS, HELD = "redactions", "held"
+"""The names of sealed parts that no record commits to: the placeholders' originals, and a held answer."""
+
+MAX_TOLD = 48_000
+"""How large a record's `policy` may be, in bytes; counts by kind go first."""
+
+_MINUTE_MS = 60_000
+_decode = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder().encode
+
+
+class PolicyBlocked(ApiError):
+    """A rail does not let the call through."""
+
+    def __init__(self, rail: str, message: str) -> None:
+        super().__init__(
+            403,
+            "policy_blocked",
+            message or f"This server's policy does not allow this (rail `{rail}`).",
+            param=rail,
+        )
+
+
+class HeldForReview(ApiError):
+    """The call waits for a reviewer; the caller asks for the answer at `/v1/regalia/reviews/{id}`."""
+
+    def __init__(self, review: Review, message: str) -> None:
+        super().__init__(
+            403,
+            "held_for_review",
+            message or f"A person reviews this call first; ask for it at /v1/regalia/reviews/{review.id}.",
+            param=review.rail,
+            retry_after=30,
+        )
+        self.review = review
+
+    def body(self) -> bytes:
+        """The error, with what is needed to ask again."""
+        told = {
+            "id": self.review.id,
+            "state": self.review.state,
+            "deadline": self.review.deadline,
+            "url": f"/v1/regalia/reviews/{self.review.id}",
+        }
+        return _encode({**_decode(super().body()), "review": told})
+
+
+class HeldAnswer(msgspec.Struct, frozen=True):
+    """An answer that waits, as it would have been sent, and what its record would have said."""
+
+    content_type: str
+    body: bytes
+    result: Result
+    engine: EngineIdentity
+    seed: int
+
+
+class Policies(Protocol):
+    """The policies in force, in memory."""
+
+    def of(self, project: str) -> Policy | None:
+        """The project's policy. Raises ApiError 503 where it has one that can't be used."""
+        ...
+
+
+class Reviews(Protocol):
+    """Where held calls wait."""
+
+    async def open(self, review: Review) -> None:
+        """Put a review into the queue; it is durable on return."""
+        ...
+
+
+class Guard:
+    """Guards the calls of one process."""
+
+    def __init__(
+        self, policies: Policies, reviews: Reviews, random: Callable[[int], bytes] = os.urandom
+    ) -> None:
+        self._policies = policies
+        self._reviews = reviews
+        self._random = random
+
+    def of(
+        self, route: str, caller: Principal, document: dict[str, Any], released: str = ""
+    ) -> "CallGuard | None":
+        """The guard of a call; None where no policy is in force. Raises ApiError 503.
+
+        `released` is the review by which a request that was held may go on now, "" for any other call.
+        """
+        policy = self._policies.of(caller.project)
+        if policy is None:
+            return None
+        return CallGuard(policy, route, caller, document, self._reviews, self._random, released)
+
+
+class CallGuard:
+    """One call under a policy. `enter` names the call before anything else is asked of it."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        route: str,
+        caller: Principal,
+        document: dict[str, Any],
+        reviews: Reviews,
+        random: Callable[[int], bytes],
+        released: str,
+    ) -> None:
+        model = document.get("model")
+        self.policy = policy
+        self.row = TABLE[route]
+        self.facts = Facts(
+            project=caller.project,
+            classification=caller.ceiling,
+            route=route,
+            model=model if isinstance(model, str) else "",
+            stream=bool(document.get("stream")),
+            principal=caller.user or caller.key_id,
+            organisation=caller.organisation,
+            jurisdiction=caller.jurisdiction,
+            roles=tuple(sorted(caller.roles)),
+        )
+        self.redactor = Redactor()
+        self.held: HeldAnswer | None = None
+        self._released = released
+        self._caller = caller
+        self._reviews = reviews
+        self._random = random
+        self._document = document
+        self._call = ""
+        self._ms = 0
+        self._scans: dict[str, Scan] = {}
+        self._found: Found | None = None
+        self._input: Decision = NOTHING
+        self._output: Decision = NOTHING
+        self._review = released
+        self._was_held = False
+
+    def enter(self, call: str, ms: int) -> None:
+        """The call is admitted under this id, at this time."""
+        self._call, self._ms = call, ms
+
+    # The request
+
+    async def check_input(self) -> None:
+        """Run the rails that come before the engine, and redact the document. Raises as the module says."""
+        found = self._found = request_texts(self.row.route, self._document)
+        sides = frozenset().union(*(text.sides for text in found.texts)) if found.texts else frozenset()
+        rules = self.policy.rules_on(sides)
+        self._scans = await scan_early(rules, self.facts, found.texts)
+        self._input = decide(self.policy.pack, self.facts, self._scans)
+        await self._enforce_input()
+        edits = self.redactor.edits([text.text for text in found.texts], self._input.redactions)
+        found.apply({n: within_json(found.texts[n].text, made) if found.spells_json(n) else made
+                     for n, made in edits.items()})  # fmt: skip
+
+    @property
+    def waits(self) -> bool:
+        """Whether rails remain that run while the engine works."""
+        return any(
+            not rule.early and rule.sides & {"input", "retrieved", "tool_calls"} for rule in self.policy.rules
+        )
+
+    async def verdict(self) -> None:
+        """Run the rails that cost time. The first byte waits for it. Raises as the module says."""
+        if self._found is None or not self.waits:
+            return
+        texts = self._found.texts
+        slow = [rule for rule in self.policy.rules if not rule.early]
+        self._scans |= await scan_slow(slow, self.facts, texts)
+        self._input = decide(self.policy.pack, self.facts, self._scans)
+        await self._enforce_input()
+
+    # The answer
+
+    async def answer(self, body: bytes, result: Result, engine: EngineIdentity) -> bytes:
+        """A whole answer as it may go to the caller. Raises as the module says."""
+        if not self.row.answers and not self.discloses:
+            return body
+        try:
+            answer = _decode(body)
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise EngineBroken(f"the engine's answer is not JSON: {error}") from error
+        changed, action = await self._checked(answer)
+        if self.discloses and type(answer) is dict:
+            answer["regalia"] = self.disclosed()
+            changed = True
+        if changed:
+            body = _encode(answer)
+        if action == "hold":
+            await self.hold_answer("application/json", body, result, engine)
+        return body
+
+    async def _checked(self, answer: Any) -> tuple[bool, Action]:
+        """Check an answer and edit it; whether it was changed, and what was decided of it."""
+        if not self.row.answers:
+            return False, "allow"
+        found = answer_texts(self.row, answer)
+        rules = self.policy.rules_on(self.row.answers | {"tool_calls"})
+        scans = await scan_early(rules, self.facts, found.texts)
+        scans |= await scan_slow([rule for rule in rules if not rule.early], self.facts, found.texts)
+        decision = decide(self.policy.pack, self.facts, scans)
+        self.note_output(decision)
+        if decision.action == "block":
+            raise self.blocked(decision)
+        edits = {number: self.edits_of(text.text, [hit for hit in decision.redactions if hit.text == number])
+                 for number, text in enumerate(found.texts)}  # fmt: skip
+        edits = {number: within_json(found.texts[number].text, made) if found.spells_json(number) else made
+                 for number, made in edits.items() if made}  # fmt: skip
+        found.apply(edits)
+        if edits and type(answer) is dict:
+            drop_logprobs(answer)
+        return bool(edits), decision.action
+
+    def edits_of(self, text: str, redactions: list[Hit]) -> list[Edit]:
+        """What of a text from the model is replaced for good, and which placeholders are put back."""
+        spans = merged((hit.finding.start, hit.finding.end, hit.finding.kind) for hit in redactions)
+        edits = [(start, end, mark(kind)) for start, end, kind in spans]
+        for start, end, original in self.redactor.restored(text):
+            if all(end <= first or start >= last for first, last, _ in edits):
+                edits.append((start, end, original))
+        return sorted(edits)
+
+    def note_output(self, decision: Decision) -> None:
+        """Keep what was decided of the answer, for the record."""
+        self._output = decision
+
+    async def hold_answer(
+        self, content_type: str, body: bytes, result: Result, engine: EngineIdentity
+    ) -> NoReturn:
+        """Keep the answer for a reviewer, and raise HeldForReview."""
+        seed = self._document.get("seed")
+        self.held = HeldAnswer(content_type, body, result, engine, seed if type(seed) is int else 0)
+        await self._hold(self._output, "output")
+
+    # What the record and the caller are told
+
+    def record(self) -> dict[str, Any]:
+        """The record's `policy`."""
+        rails = [_told(ran, "input") for ran in self._input.ran]
+        rails += [_told(ran, "output") for ran in self._output.ran]
+        told: dict[str, Any] = {
+            "version": self.policy.label,
+            "digest": self.policy.digest,
+            "decision": strictest(self._input.action, self._output.action),
+            "rails": rails,
+        }
+        if self._review:
+            told["review"] = self._review
+            if told["decision"] == "hold" and not self._was_held:
+                told["decision"] = "released"
+        if len(_encode(told)) > MAX_TOLD:
+            for rail in rails:
+                rail["counts"] = {"all": sum(rail.get("counts", {}).values())}
+        return told
+
+    def parts(self) -> tuple[Part, ...]:
+        """What is sealed with the call beside what its record commits to."""
+        parts: tuple[Part, ...] = ()
+        if self.redactor.originals:
+            parts += (Part(REDACTIONS, b"", _encode(self.redactor.originals)),)
+        if self.held is not None:
+            parts += (Part(HELD, b"", msgspec.msgpack.encode(self.held)),)
+        return parts
+
+    @property
+    def headers(self) -> tuple[tuple[bytes, bytes], ...]:
+        """What an answer's head carries of the policy."""
+        disclosure = self._disclosure
+        if disclosure is None or not disclosure.header or not self._generates:
+            return ()
+        return ((b"x-regalia-ai-generated", b"true"),)
+
+    def disclosed(self) -> dict[str, Any]:
+        """The field `regalia` of an answer."""
+        disclosure = self._disclosure
+        notice = disclosure.notice if disclosure is not None else {}
+        return {"ai_generated": True, "notice": notice, "policy": self.policy.label}
+
+    @property
+    def _disclosure(self) -> Disclosure | None:
+        return self.policy.pack.disclosure
+
+    @property
+    def _generates(self) -> bool:
+        return bool(self.row.events)
+
+    @property
+    def discloses(self) -> bool:
+        """Whether answers carry the notice in their JSON."""
+        disclosure = self._disclosure
+        return disclosure is not None and disclosure.body and self._generates
+
+    # Enforcing
+
+    def blocked(self, decision: Decision) -> PolicyBlocked:
+        """The error of a call that a rail stops."""
+        return PolicyBlocked(decision.decisive, self.policy.message(decision.decisive))
+
+    async def _enforce_input(self) -> None:
+        if self._input.action == "block":
+            raise self.blocked(self._input)
+        if self._input.action == "hold" and not self._released:
+            await self._hold(self._input, "input")
+
+    async def _hold(self, decision: Decision, side: HeldSide) -> NoReturn:
+        review = self._new_review(decision.decisive, side)
+        await self._reviews.open(review)
+        self._review, self._was_held = review.id, True
+        raise HeldForReview(review, self.policy.message(decision.decisive))
+
+    def _new_review(self, rail: str, side: HeldSide) -> Review:
+        terms = self.policy.pack.review
+        metadata = self._document.get("metadata")
+        callback = metadata.get("regalia_callback") if type(metadata) is dict else None
+        return Review(
+            id=f"review_{new_call_id(self._ms, self._random(10)).removeprefix('call_')}",
+            call=self._call,
+            project=self._caller.project,
+            author=self._caller.user or self._caller.key_id,
+            route=self.row.route,
+            side=side,
+            rail=rail,
+            policy=self.policy.label,
+            created=self._ms,
+            deadline=self._ms + terms.deadline_minutes * _MINUTE_MS,
+            default=terms.default,
+            callback=callback if isinstance(callback, str) and len(callback) <= 2048 else "",
+        )
+
+
+def _told(ran: Ran, side: HeldSide) -> dict[str, Any]:
+    told: dict[str, Any] = {
+        "rail": ran.rail,
+        "on": side,
+        "action": ran.action,
+        "mode": ran.mode,
+        "does": ran.does,
+        "counts": dict(ran.counts),
+    }
+    if ran.failure:
+        told["failed"] = ran.failure
+    return told
+
+
+def drop_logprobs(answer: dict[str, Any]) -> None:
+    """An edited text's tokens would tell what was taken out of it."""
+    stack: list[Any] = [answer]
+    while stack:
+        node = stack.pop()
+        if type(node) is dict:
+            if node.get("logprobs"):
+                node["logprobs"] = None
+            stack += node.values()
+        elif type(node) is list:
+            stack += [item for item in node if type(item) is dict or type(item) is list]

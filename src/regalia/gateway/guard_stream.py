@@ -1,0 +1,373 @@
+"""A streamed answer under a policy: held back by a window, checked, and only then passed on.
+
+The text of a stream runs in lanes: one for each choice and field. An event waits until all the text that it
+carries is clear: at least `window` code points stand behind it in its lane, or the lane has ended, and every
+rail that may keep text back has looked at it together with as much text before it. Events leave in the order
+in which they came, byte for byte where nothing was changed.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from regalia.engines import EngineBroken, EngineIdentity, Result
+from regalia.gateway.guard import CallGuard, drop_logprobs
+from regalia.gateway.guard_table import answer_texts
+from regalia.gateway.guard_texts import OUTPUT, OUTPUT_CALLS, steers
+from regalia.policy.compiled import Rule
+from regalia.policy.decide import Decision, Hit, Scan, decide
+from regalia.policy.redact import Edit, in_string, rewrite, unfinished, within_json
+from regalia.policy.scan import MAX_HITS, Text, scan_early, scan_slow
+
+STEP, SLOW_STEP = 64, 256
+"""How much new text is awaited before rails look again; more where looking costs time."""
+
+LONGEST_FINDING = 2048
+"""What is found and grows longer than this is decided on as it is."""
+
+_decode = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder().encode
+_NUMBERS = frozenset({"logprobs", "finish_reason", "index", "stop_reason"})
+Piece = tuple["Lane", int, int, Any, str]
+"""Text in an event: its lane, from, to, and where it stands in the event's document."""
+
+
+class Lane:
+    """The text of one field of one choice. `tail` is what is kept of it and begins at `base`."""
+
+    __slots__ = (
+        "base",
+        "cleared",
+        "edits",
+        "ended",
+        "inside",
+        "json",
+        "number",
+        "scanned",
+        "sides",
+        "tail",
+        "whole",
+    )
+
+    def __init__(self, number: int, sides: frozenset[str], json: bool) -> None:
+        self.number = number
+        self.sides = sides
+        self.json = json  # the arguments of a tool call
+        self.inside = False  # whether `tail` begins within a string of that JSON
+        self.base = self.cleared = self.scanned = 0
+        self.tail = ""
+        self.whole: list[str] = []
+        self.edits: list[Edit] = []
+        self.ended = False
+
+    @property
+    def end(self) -> int:
+        """Where its text ends until now."""
+        return self.base + len(self.tail)
+
+    def forget(self, before: int) -> None:
+        """Keep no text before that place."""
+        if before > self.base:
+            gone = self.tail[: before - self.base]
+            if self.json:
+                self.inside = in_string(gone, self.inside)
+            self.tail = self.tail[before - self.base :]
+            self.base = before
+
+
+class Event:
+    """One event that waits."""
+
+    __slots__ = ("changed", "data", "document", "name", "pieces")
+
+    def __init__(self, name: bytes, data: bytes, document: Any) -> None:
+        self.name = name
+        self.data = data
+        self.document = document
+        self.pieces: list[Piece] = []
+        self.changed = False
+
+    @property
+    def clear(self) -> bool:
+        """Whether all of its text may go."""
+        return all(end <= lane.cleared for lane, _, end, _, _ in self.pieces)
+
+    def wire(self) -> bytes:
+        """The event as it goes on the wire, with the edits of its text made."""
+        for lane, start, _, node, key in self.pieces:
+            rewritten = rewrite(node[key], lane.edits, start)
+            if rewritten != node[key]:
+                node[key] = rewritten
+                self.changed = True
+        if self.changed and self.pieces:
+            drop_logprobs(self.document)
+        return as_event(self.name, _encode(self.document) if self.changed else self.data)
+
+
+class StreamGuard:
+    """The guard of one stream. `feed` takes the engine's events and gives those that may leave."""
+
+    def __init__(self, guard: CallGuard) -> None:
+        self._guard = guard
+        self._policy = guard.policy
+        rules = guard.policy.rules_on(guard.row.answers | {"tool_calls"})
+        self._deciding = [rule for rule in rules if rule.decides]
+        self._watching = [rule for rule in rules if not rule.decides]
+        exempting = [rule for rule in self._watching if rule.rail.action == "allow"]
+        if self._deciding:  # an exemption counts only if it is known in time
+            self._deciding = [rule for rule in rules if rule in self._deciding or rule in exempting]
+            self._watching = [rule for rule in self._watching if rule not in exempting]
+        self._window = max((rule.window for rule in self._deciding), default=0)
+        self._step = SLOW_STEP if any(rule.slow for rule in self._deciding) else STEP
+        self._lanes: dict[Any, Lane] = {}
+        self._queue: list[Event] = []
+        self._hits: dict[str, dict[tuple[int, int, int, str], Hit]] = {}
+        self._failures: dict[str, str] = {}
+        self._holding = False
+        self._may_hold = any("hold" in (rule.rail.action, rule.rail.on_failure) for rule in self._deciding)
+        self._sent: list[bytes] = []
+        self._discloses = guard.discloses
+
+    async def feed(self, name: bytes, data: bytes) -> list[bytes]:
+        """The events that may leave now that this one has come. Raises as the guard does."""
+        try:
+            document = _decode(data)
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise EngineBroken(f"the engine's event is not JSON: {error}") from error
+        if type(document) is not dict:
+            raise EngineBroken("the engine's event is not a JSON object")
+        event = Event(name, data, document)
+        if self._discloses:
+            document["regalia"] = self._guard.disclosed()
+            self._discloses, event.changed = False, True
+        if self._guard.row.events == "chunks":
+            self._take_chunk(event)
+        else:
+            await self._take_response(event)
+        self._queue.append(event)
+        if any(lane.ended or lane.end - lane.scanned >= self._step or not self._window
+               for lane in self._lanes.values() if lane.cleared < lane.end):  # fmt: skip
+            await self._advance()
+        return self._leave()
+
+    async def end(self, result: Result, engine: EngineIdentity) -> list[bytes]:
+        """The events that are left. Raises as the guard does; HeldForReview where the answer waits."""
+        for lane in self._lanes.values():
+            lane.ended = True
+        await self._advance()
+        if self._watching:
+            await self._watch()
+        left = self._leave()
+        if self._holding:
+            events = b"".join(self._sent)
+            await self._guard.hold_answer("text/event-stream; charset=utf-8", events, result, engine)
+        return left
+
+    # Taking events apart
+
+    def _take_chunk(self, event: Event) -> None:
+        """A chunk of a chat or text completion."""
+        for choice in event.document.get("choices") or ():
+            if type(choice) is not dict:
+                raise EngineBroken("a choice of the engine's chunk is not an object")
+            number = choice.get("index", 0)
+            for path, node, key in _strings_of(choice):
+                calls = "tool_calls" in path or "function_call" in path
+                lane = self._lane((number, *path), OUTPUT_CALLS if calls else OUTPUT, key == "arguments")
+                self._put(event, lane, node, key)
+            if choice.get("finish_reason"):
+                for (first, *_), lane in self._lanes.items():
+                    lane.ended = lane.ended or first == number
+
+    async def _take_response(self, event: Event) -> None:
+        """An event of the Responses API: a delta runs in a lane, every other text is whole."""
+        document = event.document
+        kind, item = str(document.get("type", "")), document.get("output_index", -1)
+        if kind.endswith(".delta") and type(document.get("delta")) is str:
+            place = (item, kind, document.get("content_index"), document.get("summary_index"))
+            calls = "arguments" in kind or "_call" in kind
+            lane = self._lane(place, OUTPUT_CALLS if calls else OUTPUT, "arguments" in kind)
+            self._put(event, lane, document, "delta")
+            return
+        closes = kind.endswith(".done")
+        for (first, *_), lane in self._lanes.items():
+            lane.ended = lane.ended or "output_index" not in document or (closes and first == item)
+        await self._whole(event)
+
+    def _lane(self, place: Any, sides: frozenset[str], json: bool) -> Lane:
+        lane = self._lanes.get(place)
+        if lane is None:
+            lane = self._lanes[place] = Lane(len(self._lanes), sides, json)
+        return lane
+
+    def _put(self, event: Event, lane: Lane, node: Any, key: str) -> None:
+        text, start = node[key], lane.end
+        lane.tail += text
+        lane.ended = False
+        if self._watching:
+            lane.whole.append(text)
+        event.pieces.append((lane, start, lane.end, node, key))
+
+    async def _whole(self, event: Event) -> None:
+        """Check and edit the texts of an event that does not come in pieces."""
+        found = answer_texts(self._guard.row, event.document)
+        if not found.texts:
+            return
+        scans = await self._scan(self._deciding, found.texts)
+        decision = decide(self._policy.pack, self._guard.facts, scans)
+        if decision.action == "block":
+            self._guard.note_output(decision)
+            raise self._guard.blocked(decision)
+        if decision.action == "hold" and not self._holding:
+            self._guard.note_output(decision)
+            self._holding = True
+        edits = {}
+        for number, text in enumerate(found.texts):
+            made = self._guard.edits_of(text.text, [hit for hit in decision.redactions if hit.text == number])
+            if made:
+                edits[number] = within_json(text.text, made) if found.spells_json(number) else made
+        if edits:
+            found.apply(edits)
+            drop_logprobs(event.document)
+            event.changed = True
+
+    # Checking
+
+    async def _advance(self) -> None:
+        """Look at what is new, decide, and clear what may go."""
+        lanes = [lane for lane in self._lanes.values() if lane.cleared < lane.end]
+        decision = Decision()
+        if self._deciding:
+            decision = await self._look(lanes)
+        for lane in lanes:
+            self._clear(lane, decision)
+
+    async def _look(self, lanes: list[Lane]) -> Decision:
+        scans = await self._scan(self._deciding, [Text(lane.tail, lane.sides) for lane in lanes])
+        for rail, scan in scans.items():
+            if scan.failure:
+                self._failures[rail] = scan.failure
+            hits = self._hits.setdefault(rail, {})
+            for hit in scan.hits:
+                lane, found = lanes[hit.text], hit.finding
+                start, end = found.start + lane.base, found.end + lane.base
+                if end > lane.cleared:
+                    placed = msgspec.structs.replace(found, start=start, end=end)
+                    _replace_shorter(hits, lane.number, placed)
+            if len(hits) > MAX_HITS:
+                self._failures[rail] = "too_many"
+        for lane in lanes:
+            lane.scanned = lane.end
+        decision = self._decide()
+        if decision.action == "block":
+            raise self._guard.blocked(decision)
+        self._holding = self._holding or decision.action == "hold"
+        return decision
+
+    def _decide(self) -> Decision:
+        scans = {
+            rail: Scan(tuple(hits.values()), self._failures.get(rail, ""))
+            for rail, hits in self._hits.items()
+        }
+        decision = decide(self._policy.pack, self._guard.facts, scans)
+        self._guard.note_output(decision)
+        return decision
+
+    def _clear(self, lane: Lane, decision: Decision) -> None:
+        limit = lane.end if lane.ended else max(lane.cleared, lane.end - self._window)
+        spans = [hit for hit in decision.redactions if hit.text == lane.number]
+        if not lane.ended:
+            limit = min(limit, lane.base + unfinished(lane.tail))
+            for hit in spans:
+                if (
+                    hit.finding.start < limit < hit.finding.end
+                    and limit - hit.finding.start < LONGEST_FINDING
+                ):
+                    limit = max(lane.cleared, hit.finding.start)
+        near = [_within(hit, lane) for hit in spans if hit.finding.end > lane.cleared]
+        edits = self._guard.edits_of(lane.tail, near)
+        if lane.json:
+            edits = within_json(lane.tail, edits, lane.inside)
+        for start, end, instead in edits:
+            first, last = max(start + lane.base, lane.cleared), end + lane.base
+            if lane.cleared <= first < limit and last > lane.cleared:
+                lane.edits.append((first, last, instead))
+                limit = max(limit, last) if last <= lane.end else limit
+        lane.cleared = max(lane.cleared, limit)
+        lane.forget(lane.cleared - self._window)
+
+    async def _watch(self) -> None:
+        """Run the rails that keep nothing back, on all that was said."""
+        lanes = list(self._lanes.values())
+        texts = [Text("".join(lane.whole), lane.sides) for lane in lanes]
+        for rail, scan in (await self._scan(self._watching, texts)).items():
+            if scan.failure:
+                self._failures[rail] = scan.failure
+            self._hits[rail] = {
+                (hit.text, hit.finding.start, hit.finding.end, hit.finding.kind): hit for hit in scan.hits
+            }
+        self._decide()
+
+    async def _scan(self, rules: list[Rule], texts: list[Text]) -> dict[str, Scan]:
+        scans = await scan_early(rules, self._guard.facts, texts)
+        slow = [rule for rule in rules if not rule.early]
+        return scans | await scan_slow(slow, self._guard.facts, texts) if slow else scans
+
+    def _leave(self) -> list[bytes]:
+        ready = 0
+        while ready < len(self._queue) and self._queue[ready].clear:
+            ready += 1
+        events = [event.wire() for event in self._queue[:ready]]
+        del self._queue[:ready]
+        if self._may_hold:
+            self._sent += events
+            if self._holding:
+                return []
+        return events
+
+
+def _replace_shorter(hits: dict[tuple[int, int, int, str], Hit], lane: int, found: Any) -> None:
+    """Keep a finding; one that has grown since it was first seen takes the place of the shorter one."""
+    for key in [key for key in hits if key[0] == lane and key[3] == found.kind and key[2] > found.start]:
+        if found.start <= key[1] and key[2] <= found.end:
+            del hits[key]
+        elif key[1] <= found.start and found.end <= key[2]:
+            return
+    hits[lane, found.start, found.end, found.kind] = Hit(lane, found)
+
+
+def _within(hit: Hit, lane: Lane) -> Hit:
+    found = hit.finding
+    start = max(found.start, lane.cleared) - lane.base
+    return Hit(hit.text, msgspec.structs.replace(found, start=start, end=found.end - lane.base))
+
+
+def _strings_of(choice: dict[str, Any]) -> Iterator[tuple[tuple[Any, ...], Any, str]]:
+    """The texts of a choice, each with its path: of lists that say their `index` by that."""
+    stack: list[tuple[tuple[Any, ...], Any]] = [((), choice)]
+    while stack:
+        path, node = stack.pop()
+        if type(node) is list:
+            for number, item in enumerate(node):
+                named = item.get("index", number) if type(item) is dict else number
+                if type(item) is dict or type(item) is list:
+                    stack.append(((*path, named), item))
+                elif type(item) is str:
+                    yield (*path, named), node, number  # type: ignore[misc]
+            continue
+        for key, value in node.items():
+            if key in _NUMBERS:
+                continue
+            if type(value) is str:
+                if value and not steers(key, value):
+                    yield (*path, key), node, key
+            elif type(value) is dict or type(value) is list:
+                stack.append(((*path, key), value))
+
+
+def as_event(name: bytes, data: bytes) -> bytes:
+    """A server-sent event as it goes on the wire."""
+    if name:
+        return b"event: " + name + b"\ndata: " + data + b"\n\n"
+    return b"data: " + data + b"\n\n"

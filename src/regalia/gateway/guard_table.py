@@ -1,0 +1,63 @@
+"""What the guard does on each inference route: one row a route. A route without a row does not start."""
+
+from typing import Any, Literal
+
+import msgspec
+
+from regalia.gateway.guard_texts import (
+    BOTH,
+    INPUT,
+    INPUT_CALLS,
+    OUTPUT,
+    OUTPUT_CALLS,
+    Found,
+    holds_ids,
+    texts_in,
+)
+from regalia.gateway.routes import ROUTES
+
+Events = Literal["", "chunks", "responses"]
+
+
+class Row(msgspec.Struct, frozen=True):
+    """How a route is guarded.
+
+    `events` is the shape of its stream, "" where it has none. `answers` are the sides of its answer's text,
+    empty where the answer is numbers: what they say was in the request, and was looked at there.
+    """
+
+    route: str
+    events: Events = ""
+    answers: frozenset[str] = frozenset()
+
+
+TABLE = {
+    row.route: row
+    for row in (
+        Row("chat.completions", "chunks", OUTPUT),
+        Row("completions", "chunks", OUTPUT),
+        Row("responses", "responses", OUTPUT),
+        Row("embeddings"),
+        Row("tokenize"),
+        # What token ids say is known only when they have been turned into text: it is looked at then.
+        Row("detokenize", "", BOTH),
+    )
+}
+if TABLE.keys() != {route.name for route in ROUTES}:
+    raise LookupError(
+        f"routes without a row, or rows without a route: {TABLE.keys() ^ {r.name for r in ROUTES}}"
+    )
+
+
+def request_texts(route: str, document: dict[str, Any]) -> Found:
+    """The texts of a request."""
+    found = texts_in(document, INPUT, INPUT_CALLS)
+    if holds_ids(document.get("prompt")) or (route != "detokenize" and holds_ids(document.get("input"))):
+        found.add_unreadable(INPUT)
+    return found
+
+
+def answer_texts(row: Row, answer: Any) -> Found:
+    """The texts of an answer, or of an event of a stream."""
+    calls = row.answers | OUTPUT_CALLS if row.answers else row.answers
+    return texts_in(answer, row.answers, calls)

@@ -1,0 +1,144 @@
+"""A pack made ready: its detectors built, its conditions compiled, its rails sorted by where they look."""
+
+import difflib
+from collections.abc import Mapping
+
+import msgspec
+
+from regalia.policy.condition import Condition, ConditionFailed, Facts, condition
+from regalia.policy.detector import Detector, Factory, Resources, SlowDetector
+from regalia.policy.document import Pack, Rail
+from regalia.policy.errors import PackError
+from regalia.policy.reading import digest_of, read_pack
+
+WINDOW = 256
+"""How much text a detector needs around a place, in code points, unless its own `window` says otherwise."""
+
+_encode = msgspec.json.Encoder(order="sorted").encode
+
+
+class Rule(msgspec.Struct, frozen=True, eq=False):
+    """One rail, ready to run. `early` rules run before the engine is asked, the others beside it."""
+
+    rail: Rail
+    sides: frozenset[str]
+    condition: Condition
+    detector: Detector | SlowDetector | None
+    kinds: tuple[str, ...]
+    slow: bool
+    window: int
+
+    @property
+    def early(self) -> bool:
+        """What costs little, and what changes the text that the engine gets."""
+        return not self.slow or self.rail.action == "redact"
+
+    @property
+    def decides(self) -> bool:
+        """Whether what it finds may keep a text back, or change it."""
+        return self.rail.mode == "enforce" and (
+            self.rail.action in ("redact", "hold", "block") or self.rail.on_failure in ("hold", "block")
+        )
+
+    def counts(self, kind: str, score: float) -> bool:
+        """Whether the rail counts a finding."""
+        wanted = self.rail.detector
+        if wanted is None or score < wanted.min_score:
+            return False
+        return not self.kinds or any(
+            kind == name or (name.endswith(".*") and kind.startswith(name[:-1])) for name in self.kinds
+        )
+
+
+class Policy:
+    """A pack in force. Safe to share between threads."""
+
+    def __init__(self, pack: Pack, digest: str, rules: tuple[Rule, ...]) -> None:
+        self.pack = pack
+        self.digest = digest
+        self.label = pack.label
+        self.rules = rules
+        self._sorted: dict[frozenset[str], tuple[Rule, ...]] = {}
+
+    def rules_on(self, sides: frozenset[str]) -> tuple[Rule, ...]:
+        """The rules that look at any of these sides."""
+        found = self._sorted.get(sides)
+        if found is None:
+            found = self._sorted[sides] = tuple(rule for rule in self.rules if rule.sides & sides)
+        return found
+
+    def message(self, rail: str, language: str = "") -> str:
+        """What the caller is told when that rail decides; in the language, else the pack's first."""
+        found = next((rule.rail for rule in self.rules if rule.rail.id == rail), None)
+        if found is None or not found.message:
+            return ""
+        wanted = [language, *self.pack.languages, "en"]
+        return next((found.message[name] for name in wanted if name in found.message), "") or next(
+            iter(found.message.values())
+        )
+
+
+def compile_document(document: bytes, detectors: Mapping[str, Factory], resources: Resources) -> Policy:
+    """The policy of a YAML document. Raises PackError."""
+    return compile_pack(read_pack(document), digest_of(document), detectors, resources)
+
+
+def compile_pack(pack: Pack, digest: str, detectors: Mapping[str, Factory], resources: Resources) -> Policy:
+    """The policy of a pack. Raises PackError for what its schema can't know."""
+    _check_references(pack)
+    built: dict[bytes, Detector | SlowDetector] = {}
+    return Policy(pack, digest, tuple(_rule(rail, detectors, resources, built) for rail in pack.rails))
+
+
+def applies(rule: Rule, facts: Facts) -> bool:
+    """Whether the rule is to run for such a call. Raises ConditionFailed."""
+    return rule.condition.asks_findings or rule.condition.holds(facts)
+
+
+def _rule(
+    rail: Rail,
+    detectors: Mapping[str, Factory],
+    resources: Resources,
+    built: dict[bytes, Detector | SlowDetector],
+) -> Rule:
+    compiled = condition(rail.when)
+    if rail.detector is None:
+        if rail.action == "redact":
+            raise PackError(f"the rail `{rail.id}` redacts, but has no detector that says what")
+        return Rule(rail, rail.sides, compiled, None, (), False, 0)
+    wanted = rail.detector
+    factory = detectors.get(wanted.use)
+    if factory is None:
+        near = difflib.get_close_matches(wanted.use, detectors, n=1, cutoff=0)
+        hint = f"; did you mean `{near[0]}`?" if near else ""
+        raise PackError(f"the rail `{rail.id}` uses the detector `{wanted.use}`, which is not there{hint}")
+    options = dict(wanted.options) | ({"kinds": list(wanted.kinds)} if wanted.kinds else {})
+    key = _encode([wanted.use, options])
+    detector = built.get(key)
+    if detector is None:
+        try:
+            detector = built[key] = factory(options, resources)
+        except (ValueError, TypeError, KeyError) as error:
+            raise PackError(f"the rail `{rail.id}`, detector `{wanted.use}`: {error}") from error
+    slow = bool(getattr(detector, "slow", False))
+    window = int(getattr(detector, "window", WINDOW))
+    return Rule(rail, rail.sides, compiled, detector, tuple(wanted.kinds), slow, window)
+
+
+def _check_references(pack: Pack) -> None:
+    names = [rail.id for rail in pack.rails]
+    for name in names:
+        if names.count(name) > 1:
+            raise PackError(f"two rails are called `{name}`")
+    for number, example in enumerate(pack.examples):
+        for name in example.acts:
+            if name not in names:
+                near = difflib.get_close_matches(name, names, n=1, cutoff=0)
+                hint = f"; did you mean `{near[0]}`?" if near else ""
+                raise PackError(f"examples[{number}] expects the rail `{name}`, which is not there{hint}")
+        for piece in example.finds:
+            if piece not in example.text:
+                raise PackError(f"examples[{number}] finds {piece[:40]!r}, which its text does not hold")
+
+
+__all__ = ["WINDOW", "ConditionFailed", "Policy", "Rule", "applies", "compile_document", "compile_pack"]

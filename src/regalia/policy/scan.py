@@ -1,0 +1,258 @@
+"""Texts looked at by the detectors of rails: once by each, in bounded pieces, against a deadline.
+
+A rail's scan says what was found, or why its detector could not look. What is read is the text with
+look-alike digits folded and invisible characters removed, and, where it holds JSON escapes, the text that
+they spell.
+"""
+
+import asyncio
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import cast
+
+import msgspec
+import structlog
+
+from regalia.policy.compiled import Rule, applies
+from regalia.policy.condition import ConditionFailed, Facts
+from regalia.policy.decide import Hit, Scan
+from regalia.policy.detector import MAX_TEXT, OVERLAP, Detector, SlowDetector
+from regalia.policy.finding import Finding
+from regalia.policy.normalise import normalise
+
+_LOG = structlog.get_logger()
+MAX_HITS = 10_000
+"""More findings than this in one call are a failure of the rail, not a list."""
+
+OFF_LOOP = 16_384
+"""Texts longer than this together are looked at in a thread, so that other calls go on."""
+
+_ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})(?:\\u([dD][c-fC-F][0-9a-fA-F]{2}))?")
+Span = Callable[[int, int], tuple[int, int]]
+
+
+class Text(msgspec.Struct, frozen=True, eq=False):
+    """A text to look at, and on which sides it stands. What can't be read (a picture) is not `readable`."""
+
+    text: str
+    sides: frozenset[str]
+    readable: bool = True
+
+
+class TimeOver(Exception):
+    """A rail's time was over before its detector had seen every text."""
+
+
+class TooMany(Exception):
+    """A detector found more than MAX_HITS things."""
+
+
+async def scan_early(rules: Sequence[Rule], facts: Facts, texts: Sequence[Text]) -> dict[str, Scan]:
+    """Run the rules that come before the engine is asked."""
+    early = [rule for rule in rules if rule.early]
+    quick = [rule for rule in early if not rule.slow]
+    if sum([len(text.text) for text in texts]) > OFF_LOOP:
+        scans = await asyncio.to_thread(scan_quick, quick, facts, texts)
+    else:
+        scans = scan_quick(quick, facts, texts)
+    return scans | await scan_slow([rule for rule in early if rule.slow], facts, texts)
+
+
+def scan_quick(
+    rules: Sequence[Rule],
+    facts: Facts,
+    texts: Sequence[Text],
+    clock: Callable[[], float] = time.monotonic,
+) -> dict[str, Scan]:
+    """Run rules whose detectors cost little; each by itself fails, at most."""
+    scans: dict[str, Scan] = {}
+    seen: dict[tuple[int, int], list[Finding]] = {}  # by detector and text: rails share detectors
+    views: dict[int, list[View]] = {}
+    for rule in rules:
+        scan = _begin(rule, facts, texts)
+        if scan is not None:
+            until = clock() + rule.rail.timeout_ms / 1000
+            look = partial(
+                _look, cast(Detector, rule.detector), until=until, clock=clock, seen=seen, views=views
+            )
+            scans[rule.rail.id] = scan if rule.detector is None or scan.failure else _run(rule, texts, look)
+    return scans
+
+
+async def scan_slow(rules: Sequence[Rule], facts: Facts, texts: Sequence[Text]) -> dict[str, Scan]:
+    """Run rules whose detectors cost time, all at once."""
+    begun = [(rule, _begin(rule, facts, texts)) for rule in rules]
+    wanted = [(rule, scan) for rule, scan in begun if scan is not None]
+    done = await asyncio.gather(*(_look_slowly(rule, scan, texts) for rule, scan in wanted))
+    return {rule.rail.id: scan for (rule, _), scan in zip(wanted, done, strict=True)}
+
+
+def _begin(rule: Rule, facts: Facts, texts: Sequence[Text]) -> Scan | None:
+    """None where the rule does not run for these texts, a failed scan where it can't."""
+    relevant = [text for text in texts if text.sides & rule.sides]
+    if not relevant:
+        return None
+    try:
+        if not applies(rule, facts):
+            return None
+    except ConditionFailed:
+        return Scan(failure="condition")
+    if rule.detector is not None and not all(text.readable for text in relevant):
+        return Scan(failure="unreadable")
+    return Scan()
+
+
+def _run(rule: Rule, texts: Sequence[Text], look: Callable[[int, str], list[Finding]]) -> Scan:
+    hits: list[Hit] = []
+    try:
+        for number, text in enumerate(texts):
+            if text.sides & rule.sides:
+                _keep(rule, hits, number, look(number, text.text))
+    except Exception as error:  # whatever it is, the rail could not look: that is what the record says
+        return _failed(rule, error)
+    return Scan(tuple(hits))
+
+
+def _look(
+    detector: Detector,
+    number: int,
+    text: str,
+    *,
+    until: float,
+    clock: Callable[[], float],
+    seen: dict[tuple[int, int], list[Finding]],
+    views: dict[int, "list[View]"],
+) -> list[Finding]:
+    known = seen.get((id(detector), number))
+    if known is not None:
+        return known
+    raw = bool(getattr(detector, "raw", False))
+    if not raw and number not in views:
+        views[number] = views_of(text)
+    found: dict[tuple[str, int, int], Finding] = {}
+    for view in [View(text)] if raw else views[number]:
+        for begins, piece in pieces(view.text):
+            for finding in detector.find(piece):
+                placed = view.place(finding, begins, len(text))
+                found.setdefault((placed.kind, placed.start, placed.end), placed)
+            if clock() > until:
+                raise TimeOver
+    seen[id(detector), number] = result = list(found.values())
+    return result
+
+
+async def _look_slowly(rule: Rule, scan: Scan, texts: Sequence[Text]) -> Scan:
+    if scan.failure:
+        return scan
+    detector = cast(SlowDetector, rule.detector)
+    hits: list[Hit] = []
+    try:
+        async with asyncio.timeout(rule.rail.timeout_ms / 1000):
+            for number, text in enumerate(texts):
+                if not text.sides & rule.sides:
+                    continue
+                view = views_of(text.text)[0]
+                for begins, piece in pieces(view.text):
+                    found = await detector.find(piece)
+                    placed = [view.place(finding, begins, len(text.text)) for finding in found]
+                    _keep(rule, hits, number, placed)
+    except Exception as error:  # as above
+        return _failed(rule, error)
+    return Scan(tuple(hits))
+
+
+def _keep(rule: Rule, hits: list[Hit], number: int, found: Sequence[Finding]) -> None:
+    hits += [Hit(number, finding) for finding in found if rule.counts(finding.kind, finding.score)]
+    if len(hits) > MAX_HITS:
+        raise TooMany
+
+
+def _failed(rule: Rule, error: Exception) -> Scan:
+    if isinstance(error, TimeOver | TimeoutError):
+        failure = "timeout"
+    elif isinstance(error, TooMany):
+        failure = "too_many"
+    else:
+        failure = "error"
+        # the error's text may hold what was being looked at: only its type is told
+        _LOG.warning("a rail's detector failed", rail=rule.rail.id, error=type(error).__name__)
+    return Scan(failure=failure)
+
+
+class View:
+    """A text as detectors read it, and the way back to the text as it came."""
+
+    __slots__ = ("_back", "text")
+
+    def __init__(self, text: str, *back: Span) -> None:
+        self.text = text
+        self._back = back
+
+    def place(self, found: Finding, begins: int, length: int) -> Finding:
+        """A finding in the piece that begins there, placed in the text as it came."""
+        start, end = found.start + begins, found.end + begins
+        for back in self._back:
+            start, end = back(start, end)
+        start, end = max(0, min(start, length)), max(0, min(end, length))
+        if (start, end) == (found.start, found.end):
+            return found
+        return msgspec.structs.replace(found, start=start, end=end)
+
+
+def views_of(text: str) -> list[View]:
+    """The text normalised, and again with its JSON escapes spelled out where it has any."""
+    plain = normalise(text)
+    views = [View(plain.text, plain.span)] if plain.text != text else [View(text)]
+    if "\\u" in text and (spelled := spell_out(text)) is not None:
+        inner = normalise(spelled[0])
+        views.append(View(inner.text, inner.span, spelled[1]))
+    return views
+
+
+def spell_out(text: str) -> tuple[str, Span] | None:
+    """The text with `\\uXXXX` as the characters they are, and the way back; None where it has none."""
+    parts: list[str] = []
+    origin: list[int] = []  # for each character of the result, where it begins in the text
+    ends: list[int] = []
+    done = 0
+
+    def keep(start: int, end: int) -> None:
+        parts.append(text[start:end])
+        origin.extend(range(start, end))
+        ends.extend(range(start + 1, end + 1))
+
+    for match in _ESCAPE.finditer(text):
+        first, second = int(match[1], 16), match[2]
+        end = match.end()
+        if 0xD800 <= first < 0xDC00 and second:
+            first = 0x10000 + ((first - 0xD800) << 10) + int(second, 16) - 0xDC00
+        elif second:
+            end = match.start() + 6
+        if 0xD800 <= first < 0xE000:
+            continue  # half a pair spells nothing
+        keep(done, match.start())
+        parts.append(chr(first))
+        origin.append(match.start())
+        ends.append(end)
+        done = end
+    if not parts:
+        return None
+    keep(done, len(text))
+
+    def back(start: int, end: int) -> tuple[int, int]:
+        if end <= start:
+            return (origin[start] if start < len(origin) else len(text),) * 2
+        return origin[start], ends[end - 1]
+
+    return "".join(parts), back
+
+
+def pieces(text: str) -> Iterator[tuple[int, str]]:
+    """The text in pieces that detectors take, each with where it begins."""
+    if len(text) <= MAX_TEXT:
+        yield 0, text
+        return
+    for begins in range(0, len(text) - OVERLAP, MAX_TEXT - OVERLAP):
+        yield begins, text[begins : begins + MAX_TEXT]
