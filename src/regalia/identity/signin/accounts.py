@@ -5,7 +5,7 @@ at the same time are counted as many. Every method is short transactions and, wh
 0.1 s of work: call them in a thread.
 """
 
-import unicodedata
+import re
 from typing import Any, Final
 
 import msgspec
@@ -20,7 +20,7 @@ from regalia.identity.signin.totp import hash_recovery, open_secret, step_of
 from regalia.storage import Database
 from regalia.storage.schema.signin import accounts, attempts, recovery_codes
 
-MAX_NAME: Final = 128
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._@+-]{0,127}")
 REFUSED: Final = (
     "That did not work: the name, the password or the code is not right, or there were too many attempts. "
     "After several failures in a row wait up to 15 minutes."
@@ -53,8 +53,8 @@ class NotLetIn(SignInRefused):
 
 def account_name(text: str) -> str:
     """The one spelling of an account's name. Raises SignInRefused for what can be none."""
-    name = unicodedata.normalize("NFKC", text).strip().casefold()
-    if not 0 < len(name) <= MAX_NAME or not name.isprintable():
+    name = text.strip().lower()
+    if not _NAME.fullmatch(name):
         raise SignInRefused("unknown", REFUSED)
     return name
 

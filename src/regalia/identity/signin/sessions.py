@@ -10,7 +10,7 @@ import hmac
 from typing import Final
 
 import msgspec
-from sqlalchemy import delete, select, update
+from sqlalchemy import Connection, delete, select, update
 
 from regalia.storage import Database
 from regalia.storage.schema.signin import sessions, signin_states
@@ -90,7 +90,7 @@ class Sessions:
     def end_all_of(self, user: str) -> int:
         """End all sessions of a user; how many there were."""
         with self._database.write() as connection:
-            return connection.execute(delete(sessions).where(sessions.c.user == user)).rowcount
+            return end_sessions(connection, user)
 
     def take_state(self, state: str, now: int, expires: int) -> bool:
         """Whether this state comes back for the first time; from now on it has."""
@@ -122,6 +122,11 @@ class Sessions:
             "sess_"
             + hmac.digest(self._secret, b"regalia/session-id/v1\0" + token.encode(), "sha256")[:10].hex()
         )
+
+
+def end_sessions(connection: Connection, user: str) -> int:
+    """End all sessions of a user in a transaction of the caller's; how many there were."""
+    return connection.execute(delete(sessions).where(sessions.c.user == user)).rowcount
 
 
 def _token(random: bytes) -> str:
