@@ -144,6 +144,29 @@ class AuditExport(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ca_file: Path | None = None
 
 
+class MeteringSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Usage and budgets, see docs/metering.md.
+
+    `output_tokens` is reserved for a call that sets no limit, which under a hard budget gets it as its limit.
+    `energy` measures calls where the hardware reports it; `grid_gco2e_per_kwh` turns that into carbon.
+    """
+
+    output_tokens: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 4096
+    energy: bool = False
+    grid_gco2e_per_kwh: Annotated[str, msgspec.Meta(pattern=r"^([0-9]{1,5}(\.[0-9]{1,6})?)?$")] = ""
+
+
+class TenancySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Organisations and projects. `classifications` are the labels of a ceiling, the least secret first."""
+
+    classifications: Annotated[tuple[Name, ...], msgspec.Meta(min_length=1, max_length=16)] = (
+        "public",
+        "official",
+        "restricted",
+        "secret",
+    )
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Everything an operator can set. `database` "" means the one that `regalia init` was given."""
 
@@ -158,6 +181,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     limits: Limits = Limits()
     log: Log = Log()
     vault: VaultSettings = VaultSettings()
+    tenancy: TenancySettings = TenancySettings()
+    metering: MeteringSettings = MeteringSettings()
     signin: SignIn = SignIn()
     audit_export: AuditExport = AuditExport()
     log_level: Annotated[str, msgspec.Meta(pattern="^(debug|info|warning|error)$")] = "info"

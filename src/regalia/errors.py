@@ -29,7 +29,7 @@ class RegaliaError(Exception):
 class ApiError(RegaliaError):
     """An error with its HTTP status and its place in the API's error shape.
 
-    `call` is the id of the admitted call that it ended, if it ended one.
+    `call` is the id of the admitted call that it ended, if it ended one; `headers` go with the answer.
     """
 
     def __init__(
@@ -48,6 +48,7 @@ class ApiError(RegaliaError):
         self.param = param
         self.retry_after = retry_after
         self.call: str | None = None
+        self.headers: tuple[tuple[bytes, bytes], ...] = ()
 
     @property
     def type(self) -> str:

@@ -15,6 +15,7 @@ from regalia.fleet import Fleet
 from regalia.gateway import ROUTES, CallTimeout, ClientGone, Gateway, Metrics
 from regalia.identity import Principal, Pseudonyms
 from regalia.ledger import KeyFiles, Ledger, create_keys
+from regalia.metering import Metering
 from regalia.storage import open_database, upgrade
 from regalia_verify import record
 from regalia_verify.policy import TrustPolicy
@@ -96,10 +97,12 @@ class ListeningClient:
         if self.watched is not None:
             raise self.watched
 
-    async def reply(self, call: str, status: int, content_type: str, body: bytes) -> None:
+    async def reply(
+        self, call: str, status: int, content_type: str, body: bytes, headers: object = ()
+    ) -> None:
         self.status, self.sent, self.ended = status, body, True
 
-    async def start(self, call: str, content_type: str) -> None:
+    async def start(self, call: str, content_type: str, headers: object = ()) -> None:
         self.status = 200
 
     async def send(self, data: bytes, *, last: bool = False) -> None:
@@ -120,6 +123,7 @@ class House:
             Fleet([engine]),
             Pseudonyms(b"s" * 32),
             Metrics(),
+            Metering(),
             concurrent_calls=concurrent_calls,
             response_bytes=10_000,
         )

@@ -64,9 +64,11 @@ class Connection:
         """See `regalia.gateway.Client.watch`."""
         return Watch(self._receive, self._limits.call_seconds)
 
-    async def reply(self, call: str, status: int, content_type: str, body: bytes) -> None:
+    async def reply(
+        self, call: str, status: int, content_type: str, body: bytes, headers: tuple[Header, ...] = ()
+    ) -> None:
         """Send a whole answer that belongs to a call."""
-        await self.respond(status, content_type, body, ((b"x-regalia-call", call.encode()),))
+        await self.respond(status, content_type, body, ((b"x-regalia-call", call.encode()), *headers))
 
     async def respond(
         self, status: int, content_type: str, body: bytes, headers: Iterable[Header] = ()
@@ -92,6 +94,7 @@ class Connection:
             await self.send(b"data: " + error.body() + b"\n\n", last=True)
             return
         headers = [(b"x-regalia-call", error.call.encode())] if error.call else []
+        headers += error.headers
         if error.retry_after is not None:
             headers.append((b"retry-after", b"%d" % error.retry_after))
         if error.status in (408, 413):  # what the client still sends is not read
@@ -100,7 +103,7 @@ class Connection:
             headers.append((b"www-authenticate", b"Bearer"))
         await self.respond(error.status, "application/json", error.body(), headers)
 
-    async def start(self, call: str, content_type: str) -> None:
+    async def start(self, call: str, content_type: str, headers: tuple[Header, ...] = ()) -> None:
         """Begin a streamed answer."""
         self.started = True
         await self._send(
@@ -112,6 +115,7 @@ class Connection:
                     (b"cache-control", b"no-store"),
                     (b"x-accel-buffering", b"no"),
                     (b"x-regalia-call", call.encode()),
+                    *headers,
                 ],
             }
         )

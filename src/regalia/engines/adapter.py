@@ -5,7 +5,7 @@ on byte for byte, and only usage, finish reasons and errors are read from them. 
 adds what llama.cpp can tell beyond that.
 """
 
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import msgspec
 
@@ -21,13 +21,15 @@ class Result(msgspec.Struct, frozen=True):
     """What a record says about an answer.
 
     `tokens` holds the sampled token ids, one list a choice, without a closing end-of-sequence token;
-    None where the engine did not report every one of them. `input` and `output` are its own counts.
+    None where the engine did not report every one of them. `input` and `output` are its own counts;
+    `cached` of the input it had in its cache.
     """
 
     tokens: TokenIds | None = None
     input: int = 0
     output: int = 0
     finish: tuple[str, ...] = ()
+    cached: int = 0
 
 
 class EventAdapter(Protocol):
@@ -72,13 +74,22 @@ class RequestAdapter(Protocol):
         ...
 
 
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**40)]
+
+
+class _Details(msgspec.Struct):
+    cached_tokens: Count | None = None
+
+
 class Usage(msgspec.Struct):
     """Token counts in either of OpenAI's two shapes."""
 
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    input_tokens: int | None = None
-    output_tokens: int | None = None
+    prompt_tokens: Count | None = None
+    completion_tokens: Count | None = None
+    input_tokens: Count | None = None
+    output_tokens: Count | None = None
+    prompt_tokens_details: _Details | None = None
+    input_tokens_details: _Details | None = None
 
     @property
     def input(self) -> int:
@@ -89,6 +100,12 @@ class Usage(msgspec.Struct):
     def output(self) -> int:
         """Tokens written."""
         return self.completion_tokens or self.output_tokens or 0
+
+    @property
+    def cached(self) -> int:
+        """Of the tokens read, those that were in the engine's cache."""
+        details = self.prompt_tokens_details or self.input_tokens_details
+        return min(details.cached_tokens or 0, self.input) if details is not None else 0
 
 
 class _Choice(msgspec.Struct):
@@ -174,7 +191,7 @@ class OpenAIAdapter:
             finish = responses_finish(answer)
         else:
             finish = tuple(choice.finish_reason or "" for choice in answer.choices or ())
-        return reply, Result(input=usage.input, output=usage.output, finish=finish)
+        return reply, Result(input=usage.input, output=usage.output, finish=finish, cached=usage.cached)
 
     def events(self, route: str, document: dict[str, Any]) -> EventAdapter:
         """An adapter for one stream."""
@@ -213,7 +230,7 @@ class ChunkEvents:
         """Usage and finish reasons so far."""
         finish = tuple(self._finish[index] for index in sorted(self._finish))
         usage = self._usage or Usage(completion_tokens=self._chunks)
-        return Result(input=usage.input, output=usage.output, finish=finish)
+        return Result(input=usage.input, output=usage.output, finish=finish, cached=usage.cached)
 
     def feed(self, name: bytes, data: bytes) -> bytes | None:
         """One chunk. A usage chunk that the client did not ask for is kept back."""
@@ -264,6 +281,11 @@ class ResponsesEvents:
         if event.type in _TERMINAL:
             answer = read_answer(event.response)
             usage = answer.usage or Usage()
-            self.result = Result(input=usage.input, output=usage.output, finish=responses_finish(answer))
+            self.result = Result(
+                input=usage.input,
+                output=usage.output,
+                finish=responses_finish(answer),
+                cached=usage.cached,
+            )
             self.finished = True
         return data

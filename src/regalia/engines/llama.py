@@ -103,11 +103,12 @@ class LlamaAdapter(OpenAIAdapter):
 class _Told:
     """What a stream has told of one choice."""
 
-    __slots__ = ("counted", "ends_itself", "finish", "ids", "prompt", "sampled")
+    __slots__ = ("cached", "counted", "ends_itself", "finish", "ids", "prompt", "sampled")
 
     def __init__(self) -> None:
         self.ids: list[int] = []
         self.prompt = 0
+        self.cached = 0
         self.sampled = 0
         self.finish = ""
         self.counted = False
@@ -145,6 +146,7 @@ class LlamaChunks:
             input=max(prompts, default=0) if self._one_prompt else sum(prompts) // self._samples,
             output=sum(choice.sampled for choice in told),
             finish=tuple(choice.finish for choice in told if choice.finish),
+            cached=max((choice.cached for choice in told), default=0) if self._one_prompt else 0,
         )
 
     def feed(self, name: bytes, data: bytes) -> bytes | None:
@@ -173,7 +175,8 @@ class LlamaChunks:
         for choice in chunk["choices"]:
             told = self._told.setdefault(choice["index"], _Told())
             if timings is not None and not told.counted:
-                told.prompt = timings["prompt_n"] + timings["cache_n"]
+                told.cached = timings["cache_n"]
+                told.prompt = timings["prompt_n"] + told.cached
                 told.sampled = timings["predicted_n"]
             self._read_choice(told, choice)
         if verbose.get("stop"):  # on the first chunk of the last ones
@@ -250,6 +253,9 @@ def _read_whole(route: str, document: dict[str, Any], body: bytes) -> tuple[dict
         input=usage["prompt_tokens"],
         output=usage["completion_tokens"],
         finish=finish,
+        cached=min(
+            (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0, usage["prompt_tokens"]
+        ),
     )
 
 

@@ -13,7 +13,10 @@ from regalia.engines import EngineIdentity, Result
 from regalia.gateway.requests import InferenceRequest
 from regalia.gateway.routes import Route
 from regalia.identity import Principal
-from regalia.ledger import Entry, Part
+from regalia.ledger import Entry, Part, Settlement
+from regalia.metering import Reservation
+from regalia.metering.energy import Energy
+from regalia.metering.recorded import recorded_cost, recorded_usage
 from regalia_verify.merkle import leaf_hash
 from regalia_verify.record import commit
 
@@ -42,7 +45,7 @@ Outcome = Literal["answered", "refused", "failed", "cancelled"]
 
 
 class Call:
-    """A call under way. `random` is RANDOM_BYTES fresh bytes, `ms` the time of admission."""
+    """A call under way. `random` is RANDOM_BYTES fresh bytes; it starts when its `reservation` was made."""
 
     __slots__ = (
         "_request_commitment",
@@ -54,6 +57,7 @@ class Call:
         "principal",
         "project",
         "request",
+        "reservation",
         "response",
         "route",
         "started",
@@ -67,10 +71,11 @@ class Call:
         body: bytes,
         document: dict[str, Any],
         request: InferenceRequest,
+        reservation: Reservation,
         *,
-        ms: int,
         random: bytes,
     ) -> None:
+        ms = reservation.ms
         self.id = new_call_id(ms, random[:10])
         self.route = route
         self.principal = principal
@@ -78,6 +83,7 @@ class Call:
         self.body = body
         self.document = document
         self.request = request
+        self.reservation = reservation
         self.started = ms
         self.response: list[bytes] = []
         self.admitted = ""
@@ -122,11 +128,13 @@ class Call:
         status: int,
         engine: EngineIdentity,
         result: Result,
+        settlement: Settlement,
         *,
         ms: int,
         error: str | None = None,
+        energy: Energy | None = None,
     ) -> Entry:
-        """The call's one outcome, with the response's bytes and the token ids."""
+        """The call's one outcome, with the response's bytes, the token ids, and what it used."""
         record: dict[str, Any] = {
             "v": 1,
             "kind": f"call.{outcome}",
@@ -145,7 +153,7 @@ class Call:
             },
             "sampling": self._sampling(),
             "policy": {"version": "none", "decision": "allow"},
-            "usage": {"input": result.input, "output": result.output, "total": result.input + result.output},
+            "usage": recorded_usage(settlement, energy),
             "finish": [reason[:64] for reason in result.finish[:64]],
             "status": status,
             "started": self.started,
@@ -154,6 +162,8 @@ class Call:
         parts: tuple[Part, ...] = ()
         if error is not None:
             record["error"] = error
+        if settlement.price:
+            record["cost"] = recorded_cost(settlement)
         if self.response:
             content = b"".join(self.response)
             record["response"] = commit("response", self._salts[1], content)
@@ -168,6 +178,7 @@ class Call:
             call=self.id,
             project=self.principal.project,
             parts=parts,
+            settlement=settlement,
         )
 
     def _end_users(self) -> tuple[str, ...]:

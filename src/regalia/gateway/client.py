@@ -3,6 +3,8 @@
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+Headers = tuple[tuple[bytes, bytes], ...]
+
 
 class ClientGone(Exception):
     """The client closed its connection while the call was under way."""
@@ -23,11 +25,13 @@ class Client(Protocol):
         """Watch the connection and the clock for as long as the block runs."""
         ...
 
-    async def reply(self, call: str, status: int, content_type: str, body: bytes) -> None:
+    async def reply(
+        self, call: str, status: int, content_type: str, body: bytes, headers: Headers = ()
+    ) -> None:
         """Send a whole answer."""
         ...
 
-    async def start(self, call: str, content_type: str) -> None:
+    async def start(self, call: str, content_type: str, headers: Headers = ()) -> None:
         """Begin a streamed answer with status 200."""
         ...
 

@@ -1,28 +1,34 @@
-"""One call's way: read → choose an engine → record → generate → record → end.
+"""One call's way: read → may this key → reserve → choose an engine → record → generate → record → end.
 
-The order is the promise. `call.admitted` is durable before the engine is asked, the outcome is
-durable before the answer ends. No path leads around the ledger: an answer whose record can't be made
-durable is not given, and the ledger closes such a call (`call.aborted`) as soon as it works again.
+The order is the promise. What the call can use is reserved before anything is asked of anyone.
+`call.admitted` is durable before the engine is asked. The outcome is durable before the answer ends, and what
+the call used is settled in the same transaction. No path leads around the ledger: an answer whose record
+can't be made durable is not given, and the ledger closes such a call (`call.aborted`) as soon as it works
+again. Until the record says how it ended, what it reserved stays reserved.
 """
 
 import asyncio
 import os
 from collections.abc import Callable
+from typing import Any
 
 import structlog
 
 from regalia.clock import now_ms
 from regalia.engines import EngineError
 from regalia.errors import ApiError, AuditUnavailable
-from regalia.fleet import Fleet
+from regalia.fleet import Fleet, UnknownModel
 from regalia.gateway.call import RANDOM_BYTES, Call, Outcome
 from regalia.gateway.client import Client, ClientGone
 from regalia.gateway.generation import Generation
 from regalia.gateway.metrics import Metrics
 from regalia.gateway.problems import as_seen
+from regalia.gateway.requests import InferenceRequest
 from regalia.gateway.routes import Route, read
-from regalia.identity import Principal, Pseudonyms
-from regalia.ledger import Ledger
+from regalia.identity import Principal, Pseudonyms, may_use
+from regalia.ledger import Ledger, LedgerInvariantError
+from regalia.metering import Metering, Reservation
+from regalia.metering.energy import EnergyMeter
 
 _LOG = structlog.get_logger()
 
@@ -36,10 +42,12 @@ class Gateway:
         fleet: Fleet,
         pseudonyms: Pseudonyms,
         metrics: Metrics,
+        metering: Metering,
         *,
         concurrent_calls: int,
         response_bytes: int,
         refusal: Callable[[], str | None] = lambda: None,
+        energy: EnergyMeter | None = None,
         clock: Callable[[], int] = now_ms,
         random: Callable[[int], bytes] = os.urandom,
     ) -> None:
@@ -47,6 +55,8 @@ class Gateway:
         self._fleet = fleet
         self._pseudonyms = pseudonyms
         self._metrics = metrics
+        self._metering = metering
+        self._energy = energy
         self._concurrent_calls = concurrent_calls
         self._response_bytes = response_bytes
         self._refusal = refusal
@@ -57,22 +67,67 @@ class Gateway:
     async def answer(self, route: Route, principal: Principal, body: bytes, client: Client) -> None:
         """Answer one call, or raise the ApiError that the client is to see."""
         document, request = read(route, body)
+        if not may_use(principal, request.model):
+            raise UnknownModel(
+                request.model, f"There is no model {request.model!r} here; GET /v1/models lists them."
+            )
+        ms = self._clock()
+        reservation = self._metering.reserve(
+            principal.organisation,
+            principal.project,
+            principal.key_id,
+            principal.user,
+            route.name,
+            request.model,
+            document,
+            len(body),
+            ms,
+        )
+        try:
+            call, generation = self._prepare(route, principal, body, document, request, client, reservation)
+            await self._admitted(call, generation)
+        finally:
+            self._metering.release(reservation)
+
+    def _prepare(
+        self,
+        route: Route,
+        principal: Principal,
+        body: bytes,
+        document: dict[str, Any],
+        request: InferenceRequest,
+        client: Client,
+        reservation: Reservation,
+    ) -> tuple[Call, Generation]:
+        """The call and the engine that will answer it. Raises ApiError."""
         engine = self._fleet.choose(request.model, route.name)
         if self.open_calls >= self._concurrent_calls:
             raise ApiError(503, "overloaded", "Too many calls are under way; try again.", retry_after=1)
         refusal = self._refusal()
         if refusal is not None:
             raise AuditUnavailable(refusal)
-        ms = self._clock()
-        project = self._pseudonyms.of(principal.project, ms)
         call = Call(
-            route, principal, project, body, document, request, ms=ms, random=self._random(RANDOM_BYTES)
+            route,
+            principal,
+            self._pseudonyms.of(principal.project, reservation.ms),
+            body,
+            document,
+            request,
+            reservation,
+            random=self._random(RANDOM_BYTES),
         )
         try:
             generation = Generation(call, engine, client, self._response_bytes)
         except EngineError as gone:  # it ended since it was chosen
             raise as_seen(gone) from gone
+        generation.headers = self._metering.headers(reservation)
+        return call, generation
+
+    async def _admitted(self, call: Call, generation: Generation) -> None:
+        """Have the call admitted on record, and carry it out."""
         self.open_calls += 1
+        if self._energy is not None and generation.identity.isolation != "external":
+            self._energy.begin(call.id)
         try:
             await self._ledger.append(call.admission())
             await self._carry_out(call, generation)
@@ -81,6 +136,8 @@ class Gateway:
             raise
         finally:
             self.open_calls -= 1
+            if self._energy is not None:
+                self._energy.end(call.id)
 
     async def _carry_out(self, call: Call, generation: Generation) -> None:
         """Generate, record the outcome, end the answer. The call is admitted."""
@@ -105,8 +162,22 @@ class Gateway:
     async def _record(
         self, call: Call, generation: Generation, outcome: Outcome, status: int, error: str | None = None
     ) -> None:
+        """Append the outcome with its settlement: one record, one transaction, counted once."""
         ms = self._clock()
         result = generation.result
-        entry = call.outcome(outcome, status, generation.identity, result, ms=ms, error=error)
-        await self._ledger.append(entry)
+        energy = self._energy.end(call.id) if self._energy is not None else None
+        settlement = self._metering.settle(
+            call.reservation, result, -1 if energy is None else energy.millijoules
+        )
+        entry = call.outcome(
+            outcome, status, generation.identity, result, settlement, ms=ms, error=error, energy=energy
+        )
+        try:
+            await self._ledger.append(entry)
+        except LedgerInvariantError:  # it is not recorded, and never will be
+            raise
+        except BaseException:  # it may be recorded, or will be closed as aborted
+            self._metering.doubt(call.reservation, call.id, settlement)
+            raise
+        self._metering.confirm(call.reservation, settlement)
         self._metrics.ended(call.route.name, outcome, (ms - call.started) / 1000, result.input, result.output)

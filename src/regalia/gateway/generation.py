@@ -6,7 +6,7 @@ ends it (`[DONE]`, or the event `response.completed`) is kept back likewise.
 
 from regalia.engines import Engine, EngineBroken, EngineIdentity, Result
 from regalia.gateway.call import Call
-from regalia.gateway.client import Client
+from regalia.gateway.client import Client, Headers
 from regalia.gateway.problems import refusal
 
 _DONE = b"data: [DONE]\n\n"
@@ -15,7 +15,7 @@ _DONE = b"data: [DONE]\n\n"
 class Generation:
     """One call at one engine. `run` generates, `finish` ends the answer once it is on record."""
 
-    __slots__ = ("_call", "_client", "_engine", "_held", "_limit", "_type", "identity", "result")
+    __slots__ = ("_call", "_client", "_engine", "_held", "_limit", "_type", "headers", "identity", "result")
 
     def __init__(self, call: Call, engine: Engine, client: Client, limit: int) -> None:
         self._call = call
@@ -26,6 +26,7 @@ class Generation:
         self._type = "application/json"
         self.identity: EngineIdentity = engine.identity(call.request.model)
         self.result = Result()
+        self.headers: Headers = ()
 
     async def run(self) -> None:
         """Generate the answer. Raises ApiError, EngineError, ClientGone and CallTimeout."""
@@ -40,7 +41,7 @@ class Generation:
         if self._call.streams:
             await self._client.send(self._held, last=True)
         else:
-            await self._client.reply(self._call.id, 200, self._type, self._held)
+            await self._client.reply(self._call.id, 200, self._type, self._held, self.headers)
 
     async def _collect(self) -> None:
         reply, self.result = await self._engine.ask(self._call.route.name, self._call.document)
@@ -56,7 +57,7 @@ class Generation:
             if stream.status != 200:
                 raise refusal(stream.status, stream.body)
             try:
-                await client.start(call.id, "text/event-stream; charset=utf-8")
+                await client.start(call.id, "text/event-stream; charset=utf-8", self.headers)
                 async for name, data in stream:
                     event = _event(name, data)
                     size += len(event)

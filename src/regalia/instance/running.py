@@ -4,13 +4,11 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
+from decimal import Decimal
 from functools import partial
-from typing import Any
 
 import structlog
-from sqlalchemy import Row, or_, select
 
-from regalia.clock import now_ms
 from regalia.config import Config, ExternalEngine
 from regalia.engines import Engine
 from regalia.engines.borrowed import BorrowedEmbedding, BorrowedLlama
@@ -18,14 +16,17 @@ from regalia.engines.embedded import EmbeddedSettings, EmbeddingEngine, LlamaEng
 from regalia.engines.external import OpenAIEngine, OpenAIEngineSettings
 from regalia.fleet import Fleet
 from regalia.gateway import Gateway, Metrics
-from regalia.identity import Held, KeyRing, Principal, Pseudonyms, RingKey
+from regalia.identity import KeyRing, Pseudonyms
+from regalia.identity.live import LiveTenants
 from regalia.instance.directory import InstanceError, database_of, identity_of, secret_of
 from regalia.instance.registration import Registrar
+from regalia.instance.tenancy import Tenancy
 from regalia.instance.witnessing import Witnessing
-from regalia.ledger import KeyFiles, Ledger, policy_text
+from regalia.ledger import Entry, KeyFiles, Ledger, policy_text
+from regalia.metering import Keeper, Metering
+from regalia.metering.energy import EnergyMeter, EnergyUnavailable, machine_counters
 from regalia.models import Manifest, ModelStore, embedding_source
 from regalia.storage import Database, check_schema
-from regalia.storage.schema import api_keys
 
 _LOG = structlog.get_logger()
 
@@ -37,7 +38,7 @@ class Instance:
         self,
         config: Config,
         *,
-        keys: KeyRing,
+        tenancy: Tenancy,
         ledger: Ledger,
         fleet: Fleet,
         gateway: Gateway,
@@ -46,7 +47,8 @@ class Instance:
         witnessing: Witnessing | None,
     ) -> None:
         self.config = config
-        self.keys = keys
+        self.tenancy = tenancy
+        self.keys = tenancy.live.ring
         self.ledger = ledger
         self.fleet = fleet
         self.gateway = gateway
@@ -99,22 +101,35 @@ async def running(config: Config, *, owner: bool = True) -> AsyncIterator[Instan
         fleet = Fleet(
             [*await _embedded(config, registrar, owner), *(_external(engine) for engine in config.engines)]
         )
+        metering, keeper = await _metering(config, ledger, database)
         gateway = Gateway(
             ledger,
             fleet,
             Pseudonyms(secret),
             metrics,
+            metering,
             concurrent_calls=config.limits.concurrent_calls,
             response_bytes=config.limits.response_bytes,
             refusal=witnessing.refusal if witnessing else lambda: None,
+            energy=_energy(config),
         )
+        live = LiveTenants(database, KeyRing(secret, {}))
         async with (
+            live.following(),
+            _keeping(keeper),
             _started(fleet, config.limits.drain_seconds),
             witnessing.asking(ledger) if witnessing else nullcontext(),
         ):
             yield Instance(
                 config,
-                keys=_key_ring(database, secret),
+                tenancy=Tenancy(
+                    database,
+                    live,
+                    lambda record: ledger.append(Entry(record)),
+                    secret,
+                    reveal=ledger.contents,
+                    labels=config.tenancy.classifications,
+                ),
                 ledger=ledger,
                 fleet=fleet,
                 gateway=gateway,
@@ -125,6 +140,36 @@ async def running(config: Config, *, owner: bool = True) -> AsyncIterator[Instan
     finally:
         await ledger.close()
         database.close()
+
+
+async def _metering(config: Config, ledger: Ledger, database: Database) -> tuple[Metering, Keeper]:
+    """What is counted, as the database has it."""
+    metering = Metering(sole=database.is_sqlite, assumed_output=config.metering.output_tokens)
+    keeper = Keeper(metering, database, ledger.process, lambda call: ledger.receipt(call, None))
+    await keeper.start()
+    return metering, keeper
+
+
+def _energy(config: Config) -> EnergyMeter | None:
+    """Raises EnergyUnavailable where the operator wants energy and it can't be measured."""
+    wanted = config.metering
+    if not wanted.energy:
+        return None
+    if config.workers > 1:
+        raise EnergyUnavailable("energy is measured with one worker only: set `workers: 1` or no `energy`")
+    return EnergyMeter(
+        machine_counters(), Decimal(wanted.grid_gco2e_per_kwh) if wanted.grid_gco2e_per_kwh else None
+    )
+
+
+@asynccontextmanager
+async def _keeping(keeper: Keeper) -> AsyncIterator[None]:
+    task = asyncio.create_task(keeper.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 @asynccontextmanager
@@ -180,20 +225,3 @@ def _external(engine: ExternalEngine) -> OpenAIEngine:
             api_key="" if engine.api_key == "none" else engine.api_key,
         )
     )
-
-
-def _key_ring(database: Database, secret: bytes) -> KeyRing:
-    keys = select(api_keys).where(
-        api_keys.c.revoked.is_(None), or_(api_keys.c.expires.is_(None), api_keys.c.expires > now_ms())
-    )
-    with database.read() as connection:
-        rows = connection.execute(keys).all()
-    return KeyRing(secret, {bytes(row.hash): _ring_key(row) for row in rows})
-
-
-def _ring_key(row: Row[Any]) -> RingKey:
-    held = (Held(row.role),) if row.scope == "instance" else (Held(row.role, row.organisation, row.project),)
-    principal = Principal(
-        row.id, row.project, row.role, row.organisation, roles=frozenset({row.role}), held=held
-    )
-    return RingKey(principal, row.expires)

@@ -1,7 +1,7 @@
 """What remembers: records become durable, then a public transparency log, then receipts."""
 
 from regalia.ledger.contents import create_root, create_vault
-from regalia.ledger.entry import Entry, Part, Phase
+from regalia.ledger.entry import Entry, Part, Phase, Settlement
 from regalia.ledger.errors import (
     CallOpen,
     KeyUnusable,
@@ -31,6 +31,7 @@ __all__ = [
     "Phase",
     "ReceiptNotFound",
     "SealedElsewhere",
+    "Settlement",
     "create_keys",
     "create_root",
     "create_vault",

@@ -6,7 +6,7 @@ from hashlib import sha256
 import msgspec
 
 from regalia.ledger.contents import ContentRow, Contents
-from regalia.ledger.entry import Entry
+from regalia.ledger.entry import Entry, Settlement
 from regalia.ledger.errors import LedgerInvariantError
 from regalia_verify.tiles import MAX_ENTRY
 
@@ -19,11 +19,14 @@ class Rows(msgspec.Struct, frozen=True):
     outcomes: list[tuple[int, str, int]]
     contents: list[ContentRow]
     subjects: list[tuple[str, bytes, str]]
+    usage: list[tuple[str | int, ...]]
+    charges: list[tuple[str | int, ...]]
 
 
 def rows(entries: Sequence[Entry], first: int, process: str, contents: Contents) -> Rows:
     """The rows of entries that get consecutive indices from `first`. Raises VaultError."""
-    result = Rows([], [], [], [], [])
+    result = Rows([], [], [], [], [], [], [])
+    settlements: list[Settlement] = []
     for index, entry in enumerate(entries, first):
         result.entries.append((index, entry.record))
         if entry.phase == "admitted":
@@ -35,7 +38,44 @@ def rows(entries: Sequence[Entry], first: int, process: str, contents: Contents)
             result.contents.append(contents.row(index, entry))
         if entry.end_users:
             result.subjects.extend(contents.subjects(entry))
+        if entry.settlement is not None:
+            settlements.append(entry.settlement)
+    if settlements:
+        _count(settlements, process, result)
     return result
+
+
+def _count(settlements: Sequence[Settlement], process: str, result: Rows) -> None:
+    """The usage of a batch, summed so that each row of the database is written once."""
+    sums: dict[tuple[str, ...], list[int]] = {}
+    for one in settlements:
+        where = (
+            one.day, one.organisation, one.project, one.key, one.user, one.route, one.model, one.price,
+            one.currency,
+        )  # fmt: skip
+        counts = sums.get(where)
+        if counts is None:
+            counts = sums[where] = [0] * 7
+        counts[0] += 1
+        counts[1] += one.input
+        counts[2] += one.cached
+        counts[3] += one.output
+        counts[4] += one.cost
+        if one.energy >= 0:
+            counts[5] += 1
+            counts[6] += one.energy
+    for where, counts in sums.items():
+        result.usage.append((*where, *counts))
+        tokens, cost = counts[1] + counts[3], counts[4]
+        if tokens or cost:
+            day, organisation, project, key, user, *_, currency = where
+            result.charges.append(
+                (
+                    day, day[:7], process, tokens, cost,
+                    f"organisation:{organisation}", f"project:{project}", f"key:{key}", f"user:{user}",
+                    currency,
+                )
+            )  # fmt: skip
 
 
 def check(entry: Entry) -> None:
@@ -46,6 +86,8 @@ def check(entry: Entry) -> None:
         raise LedgerInvariantError("a call's record needs the call's and the project's id")
     if entry.phase == "event" and (entry.parts or entry.end_users):
         raise LedgerInvariantError("only a call's record has contents")
+    if entry.phase != "outcome" and entry.settlement is not None:
+        raise LedgerInvariantError("only a call's outcome is settled")
 
 
 def judge(entries: Sequence[Entry], known: Mapping[str, bool]) -> list[LedgerInvariantError | None]:

@@ -15,12 +15,41 @@ class Part(msgspec.Struct, frozen=True, gc=False, array_like=True):
     data: bytes
 
 
+class Settlement(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """What a call has used: written in its outcome's own transaction, to usage and to budgets.
+
+    `day` is the UTC day of its admission, `cost` an integer of 10^-9 of `currency`, both "" and 0 where the
+    model has no `price`. `energy` is in millijoules, -1 where it was not measured.
+    """
+
+    day: str
+    organisation: str
+    project: str
+    key: str
+    user: str
+    route: str
+    model: str
+    price: str
+    currency: str
+    input: int
+    cached: int
+    output: int
+    cost: int
+    energy: int = -1
+
+    @property
+    def tokens(self) -> int:
+        """What counts against a budget of tokens."""
+        return self.input + self.output
+
+
 class Entry(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """One record to append. `call` and `project` are needed unless the phase is "event".
 
     `record` is canonical JSON of at most 65,535 bytes and becomes the log entry as it is; `project`
     is the project's id (the record itself carries a pseudonym), which decides who may read a receipt.
     `end_users` are the references by which the client says whom the call is for; only pseudonyms are kept.
+    `settlement` comes with an outcome: it is counted exactly once, because an outcome is.
     """
 
     record: bytes
@@ -29,3 +58,4 @@ class Entry(msgspec.Struct, frozen=True, gc=False, array_like=True):
     project: str = ""
     parts: tuple[Part, ...] = ()
     end_users: tuple[str, ...] = ()
+    settlement: Settlement | None = None

@@ -2,8 +2,8 @@
 
 Each transaction takes that lock (SQLite: the write lock of BEGIN IMMEDIATE; PostgreSQL: SELECT … FOR
 UPDATE, given up by itself after lock and idle timeouts), gives its entries the next indices, and
-commits entries, calls and contents together. So any number of processes can append to one log with no
-election: the row is the fence. The statements run on the driver, compiled by it once, with plain tuples.
+commits entries, calls, contents and settled usage together. So any number of processes can append to one log
+with no election: the row is the fence. The statements run on the driver, compiled by it once, with plain tuples.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -85,18 +85,20 @@ class Journal:
         self._abort(open_ones, reason, time)
 
     def abort_left_open(self, reason: str, time: int) -> None:
-        """Abort all calls that other processes have left open."""
+        """Abort all calls that other processes have left open, and take back their shares of budgets."""
 
         def left_open(cursor: Any) -> list[OpenCall]:
+            self._inherit(cursor, self._sql.inherit_all, self._sql.forget_all, self._process)
             cursor.execute(self._sql.left_open, (self._process,))
             return list(cursor.fetchall())
 
         self._abort(left_open, reason, time)
 
     def abort_left_by(self, process: str, reason: str, time: int) -> None:
-        """Abort all calls that a process has left open."""
+        """Abort all calls that a process has left open, and take back its shares of budgets."""
 
         def left_by(cursor: Any) -> list[OpenCall]:
+            self._inherit(cursor, self._sql.inherit, self._sql.forget, process)
             cursor.execute(self._sql.left_by, (process,))
             return list(cursor.fetchall())
 
@@ -111,14 +113,17 @@ class Journal:
                     cursor.execute(self._sql.advance, (1,))
             self.size = max(size, 1)
 
-    def announce(self, record: bytes, erasure: str) -> None:
-        """Append the record of an erasure, and note it with the erasure: both or neither."""
+    def transact(self, decide: Callable[[Any, int], bytes]) -> int:
+        """Append the record that `decide` makes, given a cursor and the record's index; its index.
+
+        What it does with the cursor is committed with the record: both or neither. What it raises is raised.
+        """
         with self._closed_on_failure():
             with self._transaction() as (cursor, first):
-                cursor.execute(self._sql.insert_entry, (first, record))
-                cursor.execute(self._sql.announced, (first, erasure))
+                cursor.execute(self._sql.insert_entry, (first, decide(cursor, first)))
                 cursor.execute(self._sql.advance, (first + 1,))
             self.size = first + 1
+        return first
 
     def trimmed(self) -> int:
         """All rows below this index have left the database."""
@@ -229,6 +234,15 @@ class Journal:
             cursor.executemany(sql.insert_content, batch.contents)
         if batch.subjects:
             cursor.executemany(sql.insert_subject, batch.subjects)
+
+        if batch.usage:
+            cursor.executemany(sql.add_usage, batch.usage)
+        if batch.charges:
+            cursor.executemany(sql.charge, batch.charges)
+
+    def _inherit(self, cursor: Any, inherit: str, forget: str, process: str) -> None:
+        cursor.execute(inherit, (process,))
+        cursor.execute(forget, (process,))
 
     def _known_calls(self, cursor: Any, entries: Sequence[Entry]) -> dict[str, bool]:
         known = {}

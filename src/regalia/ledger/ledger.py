@@ -14,11 +14,15 @@ import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
+
+import msgspec
 
 from regalia.errors import AuditUnavailable
 from regalia.ledger.batch import check
-from regalia.ledger.entry import Entry
+from regalia.ledger.entry import Entry, Part
 from regalia.ledger.erasing import Erasure
+from regalia.ledger.keeping import Action
 from regalia.ledger.keys import KeyFiles
 from regalia.ledger.link import Link
 from regalia.ledger.wire import State, Where
@@ -100,6 +104,13 @@ class Ledger:
         """
         return await self._running().receipt(call, project)
 
+    async def contents(self, call: str) -> tuple[Part, ...]:
+        """What was said in a call, as far as it is not erased. Who may see it is the caller's to decide.
+
+        Raises ReceiptNotFound, CallOpen, AuditUnavailable, LogDamaged.
+        """
+        return msgspec.json.decode(await self._running().reveal(call), type=tuple[Part, ...])
+
     async def publish(self) -> None:
         """Publish all that is committed now. Raises AuditUnavailable if that fails."""
         await self._running().publish(self.size)
@@ -114,10 +125,23 @@ class Ledger:
     async def erase(self, erasure: Erasure) -> str:
         """Erase contents, on the record; the erasure as JSON.
 
-        Raises NothingToErase, CallOpen, ErasureUnderWay, VaultError, AuditUnavailable. After the latter it
+        Raises Held, NothingToErase, CallOpen, ErasureUnderWay, VaultError, AuditUnavailable. After the last it
         may still be carried out, and is, at the latest, when the log is opened again.
         """
         return await self._running().erase(erasure)
+
+    @property
+    def process(self) -> str:
+        """The name under which the database knows this process: its open calls, its shares of budgets."""
+        return self._where.process
+
+    async def keep(self, action: Action) -> dict[str, Any]:
+        """Change what is kept, and for how long, on the record; what was done.
+
+        Raises RetentionError, AuditUnavailable, and what erasing raises.
+        """
+        done: dict[str, Any] = msgspec.json.decode(await self._running().keep(action))
+        return done
 
     @property
     def size(self) -> int:

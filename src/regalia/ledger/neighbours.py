@@ -13,10 +13,13 @@ from typing import Any
 from regalia.storage import Database
 
 GRACE_S = 5.0
-_CLASS = 0x52454C50
+LOCK_CLASS = 0x52454C50
 """Of our locks among the database's advisory locks."""
 
-_OPEN = "SELECT DISTINCT process FROM calls WHERE outcome IS NULL AND process <> %s"
+_OPEN = (
+    "SELECT DISTINCT process FROM calls WHERE outcome IS NULL AND process <> %s "
+    "UNION SELECT DISTINCT process FROM budget_shares WHERE process <> %s AND process <> ''"
+)
 _PRESENT = (
     "SELECT objid FROM pg_locks WHERE locktype = 'advisory' AND classid = %s AND objsubid = 2 AND granted "
     "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
@@ -41,20 +44,22 @@ class Neighbours:
         self._absent_since: dict[str, float] = {}
 
     def gone(self) -> list[str]:
-        """Be present, and name the processes that have open calls and are not, for `GRACE_S` already.
+        """Be present, and name the processes that are not, for `GRACE_S` already, and still have a claim.
+
+        A claim is an open call or a share of a budget.
 
         Raises the driver's error; then the next call begins on a new connection.
         """
         try:
             if self._connection is None:
                 self._enter()
-            with_open_calls = {row[0] for row in self._select(_OPEN, self._process)}
-            present = {row[0] for row in self._select(_PRESENT, _CLASS)} if with_open_calls else set()
+            with_a_claim = {row[0] for row in self._select(_OPEN, self._process, self._process)}
+            present = {row[0] for row in self._select(_PRESENT, LOCK_CLASS)} if with_a_claim else set()
         except self._database.driver_error:
             self.close()
             raise
         now = self._monotonic()
-        absent = {process for process in with_open_calls if _key(process) & 0xFFFF_FFFF not in present}
+        absent = {process for process in with_a_claim if _key(process) & 0xFFFF_FFFF not in present}
         self._absent_since = {process: self._absent_since.get(process, now) for process in absent}
         return sorted(p for p, since in self._absent_since.items() if now - since >= GRACE_S)
 
@@ -72,7 +77,7 @@ class Neighbours:
         for setting in _SETTINGS:
             cursor.execute(setting)
         # Shared, so that a ledger process that replaces another need not wait for its session to end.
-        cursor.execute("SELECT pg_advisory_lock_shared(%s, %s)", (_CLASS, _key(self._process)))
+        cursor.execute("SELECT pg_advisory_lock_shared(%s, %s)", (LOCK_CLASS, _key(self._process)))
 
     def _select(self, statement: str, *parameters: object) -> Iterable[tuple[Any, ...]]:
         cursor = self._connection.cursor()

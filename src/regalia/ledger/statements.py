@@ -17,7 +17,12 @@ class Statements(msgspec.Struct, frozen=True):
     close_call: str
     insert_content: str
     insert_subject: str
-    announced: str
+    add_usage: str
+    charge: str
+    inherit_all: str
+    forget_all: str
+    inherit: str
+    forget: str
     erasure: str
     published: str
     trim: str
@@ -29,6 +34,14 @@ class Statements(msgspec.Struct, frozen=True):
     leaves: str
     finished: str
     parts: str
+
+
+def _inherit(whose: str) -> str:
+    return (
+        "INSERT INTO budget_shares (budget, period, process, granted, spent) "
+        f"SELECT budget, period, '', 0, sum(spent) FROM budget_shares WHERE {whose} GROUP BY budget, period "
+        "ON CONFLICT (budget, period, process) DO UPDATE SET spent = budget_shares.spent + excluded.spent"
+    )
 
 
 _SQLITE = Statements(
@@ -46,11 +59,35 @@ _SQLITE = Statements(
         "INSERT INTO contents (idx, sealing, call, phase, bucket, key, data) VALUES (?, ?, ?, ?, ?, ?, ?)"
     ),
     insert_subject="INSERT INTO subjects (project, subject, call) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
-    announced="UPDATE erasures SET record = ? WHERE id = ?",
+    add_usage=(
+        "INSERT INTO usage (day, organisation, project, key_id, user_id, route, model, price, currency, "
+        "requests, input, cached, output, cost, measured, energy) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+        "ON CONFLICT (day, project, key_id, user_id, route, model, price, organisation) DO UPDATE SET "
+        "requests = usage.requests + excluded.requests, input = usage.input + excluded.input, "
+        "cached = usage.cached + excluded.cached, output = usage.output + excluded.output, "
+        "cost = usage.cost + excluded.cost, measured = usage.measured + excluded.measured, "
+        "energy = usage.energy + excluded.energy"
+    ),
+    # Whatever a budget's subject uses is charged to it, so that its `spent` is the sum of that usage.
+    charge=(
+        "INSERT INTO budget_shares (budget, period, process, granted, spent) "
+        "SELECT id, CASE period WHEN 'day' THEN CAST(? AS TEXT) WHEN 'month' THEN CAST(? AS TEXT) "
+        "ELSE 'total' END, CAST(? AS TEXT), 0, "
+        "CASE unit WHEN 'tokens' THEN CAST(? AS BIGINT) ELSE CAST(? AS BIGINT) END "
+        "FROM budgets WHERE subject IN (?, ?, ?, ?) AND unit IN ('tokens', ?) "
+        "ON CONFLICT (budget, period, process) DO UPDATE SET spent = budget_shares.spent + excluded.spent"
+    ),
+    # What an ended process has spent stays spent; what it was granted beyond that can be granted again.
+    inherit_all=_inherit("process <> ? AND process <> ''"),
+    forget_all="DELETE FROM budget_shares WHERE process <> ? AND process <> ''",
+    inherit=_inherit("process = ?"),
+    forget="DELETE FROM budget_shares WHERE process = ?",
     # The first one that may explain why a call's contents can't be opened.
     erasure=(
         "SELECT record FROM erasures WHERE record > ? AND (project = ? OR before > ? OR id IN "
-        "(SELECT erasure FROM erasure_calls WHERE call = ?)) ORDER BY record LIMIT 1"
+        "(SELECT erasure FROM erasure_calls WHERE call = ?) OR id IN "
+        "(SELECT erasure FROM erasure_projects WHERE project = ? AND since <= ? AND before > ?)) ORDER BY record LIMIT 1"
     ),
     # Never back: a process that was paused must not undo what another has published since.
     published=(

@@ -1,0 +1,48 @@
+"""The most tokens a call can use, known before it is made.
+
+Input: as many as the request's body has bytes, and a little for the model's template; no tokenizer makes
+more tokens of a text than it has bytes. Output: the limit that the client set, for each answer it wants;
+where it set none, `assumed`, which under a hard budget is then told to the engine as the limit.
+"""
+
+from typing import Any
+
+import msgspec
+
+TEMPLATE_TOKENS = 512
+_LIMITS = {
+    "chat.completions": ("max_tokens", "max_completion_tokens"),
+    "completions": ("max_tokens",),
+    "responses": ("max_output_tokens",),
+}
+
+
+class Most(msgspec.Struct, frozen=True):
+    """At most so many tokens; `unset` is the field by which the output could be limited and was not."""
+
+    input: int
+    output: int
+    unset: str | None = None
+
+
+def at_most(route: str, document: dict[str, Any], size: int, assumed: int) -> Most:
+    """The most that a request of `size` bytes can use."""
+    fields = _LIMITS.get(route)
+    if fields is None:
+        return Most(size if route == "embeddings" else 0, 0)
+    limits = [limit for limit in map(document.get, fields) if type(limit) is int]
+    each = max(limits) if limits else assumed
+    return Most(size + TEMPLATE_TOKENS, each * _answers(document), None if limits else fields[0])
+
+
+def _answers(document: dict[str, Any]) -> int:
+    """How many answers are generated."""
+    answers = 1
+    for name in ("n", "best_of"):
+        wanted = document.get(name)
+        if type(wanted) is int and wanted > answers:
+            answers = wanted
+    prompts = document.get("prompt")
+    if type(prompts) is list and prompts and type(prompts[0]) is not int:
+        answers *= len(prompts)
+    return answers
