@@ -2,46 +2,95 @@
 
 Three servers and one upstream on one machine; short rounds take turns, and the ratio is taken inside each
 round. wrk, the upstream, PostgreSQL and each gateway's ledger process share the cores, so this is what is
-left for a second gateway process. Run as `PYTHONPATH=tests python -m bench.workers`.
+left for a second gateway process; the second table says who spent what. Run as
+`PYTHONPATH=tests python -m bench.workers`.
 """
 
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
 from bench import rivals
+from bench.cpu import KINDS, Meter, spent
 from bench.load import Figures, Target, load
 from bench.report import Ratio, ratios, table
 
-from postgresql_kit import running_cluster
-from serving import Server, regalia
+from postgresql_kit import Cluster, running_cluster
+from serving import Server, children, regalia
 
 CONNECTIONS = 64
 ROUNDS = 5
 SECONDS = 3
+WARM_UP_SECONDS = 2
 BOUND = 1.4
 ONE, TWO, SQLITE = "one process, PostgreSQL", "two processes, PostgreSQL", "one process, SQLite"
 
 
+@dataclass
+class Contender:
+    """A server, and what was measured of it: figures, CPU seconds by kind, and wall seconds."""
+
+    target: Target
+    meter: Meter
+    figures: list[Figures] = field(default_factory=list)
+    cpu: Counter[str] = field(default_factory=Counter)
+    calls: float = 0.0
+    wall: float = 0.0
+
+    def round(self) -> None:
+        """Take one."""
+        before, began = self.meter.read(), time.monotonic()
+        figures = load(self.target, CONNECTIONS, SECONDS)
+        self.wall += time.monotonic() - began
+        self.cpu += spent(before, self.meter.read())
+        self.figures.append(figures)
+        self.calls += figures.per_second * SECONDS
+
+    @property
+    def busy(self) -> float:
+        """How many cores its calls kept busy, on average."""
+        return sum(self.cpu.values()) / self.wall
+
+
 @contextmanager
-def serving(folder: Path, name: str, database: str, workers: int, upstream_port: int) -> Iterator[Target]:
+def serving(
+    folder: Path, name: str, workers: int, upstream: tuple[int, int], cluster: Cluster | None
+) -> Iterator[Contender]:
     """A server on a database of its own."""
-    engine = {"name": "upstream", "base_url": f"http://127.0.0.1:{upstream_port}/v1", "models": ["fake"]}
+    process, port = upstream
+    engine = {"name": "upstream", "base_url": f"http://127.0.0.1:{port}/v1", "models": ["fake"]}
     config = {"embedded": False, "engines": [engine], "log_level": "warning", "workers": workers}
-    server = Server(
-        folder / f"data-{len(list(folder.iterdir()))}", config, env={"REGALIA_DATABASE": database}
-    )
-    made = regalia("init", "--data-dir", str(server.data_dir), "--database", database, "--json").stdout
+    url = cluster.fresh() if cluster else "sqlite"
+    server = Server(folder / f"data-{len(list(folder.iterdir()))}", config, env={"REGALIA_DATABASE": url})
+    made = regalia("init", "--data-dir", str(server.data_dir), "--database", url, "--json").stdout
     server.api_key = made.split('"api_key": "')[1].split('"')[0]
     try:
         server.start()
-        yield Target(name, f"{server.url}/v1/chat/completions", {"Authorization": f"Bearer {server.api_key}"})
+        assert server.process is not None
+        database = url.partition("?")[0].rpartition("/")[2] if cluster else None
+        target = Target(
+            name, f"{server.url}/v1/chat/completions", {"Authorization": f"Bearer {server.api_key}"}
+        )
+        meter = Meter(server.process.pid, process, database, cluster.folder if cluster else None)
+        yield Contender(target, meter)
     finally:
         server.stop()
+
+
+@contextmanager
+def upstream(folder: Path) -> Iterator[tuple[int, int]]:
+    """The upstream's process and port."""
+    before = set(children(os.getpid()))
+    with rivals.upstream(folder) as port:
+        started = [pid for pid in children(os.getpid()) if pid not in before]
+        yield started[0], port
 
 
 def postgres() -> Path:
@@ -50,40 +99,66 @@ def postgres() -> Path:
     return Path(found)
 
 
-def run() -> tuple[str, list[Ratio]]:
-    """The table, and the ratio of two processes to one."""
-    measured: dict[str, list[Figures]] = {ONE: [], TWO: [], SQLITE: []}
+def measure(rounds: int = ROUNDS) -> list[Contender]:
+    """Start everything, warm it, and take the rounds in turn."""
     rivals.INSTALLED.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="regalia-bench-", dir=rivals.INSTALLED))
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         cluster = stack.enter_context(running_cluster(postgres()))
-        port = stack.enter_context(rivals.upstream(folder))
-        targets = [
-            stack.enter_context(serving(folder, ONE, cluster.fresh(), 1, port)),
-            stack.enter_context(serving(folder, TWO, cluster.fresh(), 2, port)),
-            stack.enter_context(serving(folder, SQLITE, "sqlite", 1, port)),
+        source = stack.enter_context(upstream(folder))
+        contenders = [
+            stack.enter_context(serving(folder, ONE, 1, source, cluster)),
+            stack.enter_context(serving(folder, TWO, 2, source, cluster)),
+            stack.enter_context(serving(folder, SQLITE, 1, source, None)),
         ]
-        for target in targets:
-            load(target, CONNECTIONS, 2)
-        for _ in range(ROUNDS):
-            for target in targets:
-                measured[target.name].append(load(target, CONNECTIONS, SECONDS))
-    gain = median(
-        two.per_second / one.per_second for one, two in zip(measured[ONE], measured[TWO], strict=True)
-    )
+        for contender in contenders:
+            load(contender.target, CONNECTIONS, WARM_UP_SECONDS)
+        for _ in range(rounds):
+            for contender in contenders:
+                contender.round()
+        return contenders
+
+
+def tell(contenders: Sequence[Contender]) -> tuple[str, list[Ratio]]:
+    """Throughput, the ratio, and where the CPU's time went for each call."""
+    cores = len(os.sched_getaffinity(0))
+    one, two = contenders[:2]
+    gain = median(b.per_second / a.per_second for a, b in zip(one.figures, two.figures, strict=True))
     held = [Ratio("two processes / one, calls per second", gain, BOUND)]
-    rows = [
+    speeds = [
         (
-            name,
-            f"{median(run.per_second for run in runs):,.0f}",
-            f"{median(run.p50 for run in runs) / 1000:.1f} ms",
-            f"{median(run.p99 for run in runs) / 1000:.1f} ms",
+            each.target.name,
+            f"{median(run.per_second for run in each.figures):,.0f}",
+            f"{median(run.p50 for run in each.figures) / 1000:.1f} ms",
+            f"{median(run.p99 for run in each.figures) / 1000:.1f} ms",
         )
-        for name, runs in measured.items()
+        for each in contenders
     ]
-    head = (f"{CONNECTIONS} connections, {os.cpu_count()} cores", "calls/s", "p50", "p99")
-    return f"{table(head, rows)}\n\n{ratios(held)}", held
+    costs = [
+        (
+            each.target.name,
+            *(f"{each.cpu[kind] / each.calls * 1e6:,.0f}" for kind in KINDS),
+            f"{sum(each.cpu.values()) / each.calls * 1e6:,.0f}",
+            f"{each.busy:.2f} of {cores}",
+        )
+        for each in contenders
+    ]
+    head = (f"{CONNECTIONS} connections, {cores} cores", "calls/s", "p50", "p99")
+    explained = (
+        f"With one process {one.busy:.2f} of {cores} cores are busy. If a call cost no more with two, more "
+        f"processes could gain a factor of {cores / one.busy:.2f} here at most."
+    )
+    return (
+        f"{table(head, speeds)}\n\n{ratios(held)}\n\n"
+        f"CPU microseconds a call, by process:\n\n{table(('', *KINDS, 'all', 'busy cores'), costs)}\n\n"
+        f"{explained}"
+    ), held
+
+
+def run() -> tuple[str, list[Ratio]]:
+    """Measure and tell."""
+    return tell(measure())
 
 
 if __name__ == "__main__":

@@ -217,7 +217,8 @@ def test_two_hosts_publish_the_same_log(server: Server, new_server: ServerFactor
     server.config["workers"] = 1
     server.start()
     folder = server.data_dir.with_name("second")
-    shutil.copytree(server.data_dir, folder, ignore=shutil.ignore_patterns("run", "logs"))
+    shutil.copytree(server.data_dir, folder, ignore=shutil.ignore_patterns("run", "logs", "vault"))
+    (folder / "keys" / "vault").symlink_to(server.data_dir / "keys" / "vault")
     second = new_server(init=False, data_dir=folder, **server.config)
     second.api_key = server.api_key
     second.start()

@@ -1,7 +1,12 @@
-"""Two servers with data directories of their own, as on two hosts: one PostgreSQL, one vault, one log."""
+"""Two servers with data directories of their own, as on two hosts: one PostgreSQL, one vault, one log.
+
+The second host's clock is an hour ahead, which must change nothing.
+"""
 
 import json
+import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +15,21 @@ import pytest
 
 from postgresql_kit import Cluster, running_cluster
 from regalia.vault import Vault
+from regalia_verify.log import verify_extension, verify_log
 from regalia_verify.policy import TrustPolicy
 from regalia_verify.receipt import verify_receipt
+from regalia_verify.source import open_source
 from serving import Exchange, FakeEngine, Server, ServerDidNotStart, ServerFactory, regalia
 
 pytestmark = pytest.mark.needs("postgres")
 BASIS = "GDPR Art. 17(1)(b)"
+HOUR_S = 3600
+AHEAD = f"""
+import time
+now, now_ns = time.time, time.time_ns
+time.time, time.time_ns = lambda: now() + {HOUR_S}, lambda: now_ns() + {HOUR_S} * 10**9
+"""
+"""What every Python process of the second host runs first (`sitecustomize.py`)."""
 
 
 @pytest.fixture(scope="module")
@@ -37,9 +51,7 @@ class Hosts:
         receipt = host.receipt(exchange.call)
         if verify_receipt(receipt, policy).content == "erased":
             return "erased"
-        return verify_receipt(
-            receipt, policy, request=exchange.request, response=exchange.committed
-        ).content
+        return verify_receipt(receipt, policy, request=exchange.request, response=exchange.committed).content
 
 
 def second_host(first: Server, make: ServerFactory, *, share: bool = True) -> Server:
@@ -62,9 +74,7 @@ def database_of(cluster: Cluster, make: ServerFactory, config: dict[str, object]
     """A first host that is not started yet."""
     url = cluster.fresh()
     server = make(init=False, **config)
-    made = json.loads(
-        regalia("init", "--data-dir", str(server.data_dir), "--database", url, "--json").stdout
-    )
+    made = json.loads(regalia("init", "--data-dir", str(server.data_dir), "--database", url, "--json").stdout)
     server.api_key = made["api_key"]
     return server
 
@@ -76,7 +86,11 @@ def hosts(
     factory = ServerFactory(tmp_path_factory.mktemp("hosts"))
     first = database_of(cluster, factory, {**fake_engine.config, "log_level": "warning"})
     first.start()
-    second = second_host(first, factory).start()
+    second = second_host(first, factory)
+    clock = tmp_path_factory.mktemp("clock")
+    (clock / "sitecustomize.py").write_text(AHEAD)
+    second.env = second.env | {"PYTHONPATH": f"{clock}:{os.environ.get('PYTHONPATH', '')}"}
+    second.start()
     yield Hosts(first, second)
     factory.stop_all()
 
@@ -120,6 +134,24 @@ def test_a_project_is_erased_by_the_command_line_of_either_host(hosts: Hosts) ->
     for host in (hosts.first, hosts.second):
         assert [hosts.content(host, each) for each in calls] == ["erased", "erased"]
         assert hosts.content(host, after) == "verified"
+
+
+def test_a_clock_that_is_an_hour_off_forks_nothing(hosts: Hosts) -> None:
+    policy = TrustPolicy.parse(hosts.first.policy())
+    turns = [hosts.first, hosts.second] * 3
+    seen = [(host, host.chat("What time is it?")) for host in turns]
+    for host, exchange in seen:
+        assert hosts.content(host, exchange) == "verified"
+    deadline = time.monotonic() + 20
+    while min(host.log_size() for host in (hosts.first, hosts.second)) < 12:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    reports = [verify_log(open_source(f"{host.url}/log"), policy) for host in (hosts.first, hosts.second)]
+    older, newer = sorted((hosts.first, hosts.second), key=lambda host: host.log_size())
+    verify_extension(
+        older.checkpoint().encode(), newer.checkpoint().encode(), policy, open_source(f"{newer.url}/log")
+    )
+    assert reports[0].history.times_backwards > 0, "the clock was not off"
 
 
 def test_a_host_without_the_shared_folder_does_not_start(

@@ -162,7 +162,7 @@ class KeyFolder(KeySlots):
 
     def copy_to(self, path: Path) -> None:
         """A durable copy in a folder that there is."""
-        for name in sorted(os.listdir(self._file)):
+        for name in sorted(os.listdir(self._file)):  # noqa: PTH208 - of what is open, not of a path
             if name == _ID or name.endswith(_KEY):
                 target = os.open(path / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
                 try:

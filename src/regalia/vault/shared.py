@@ -7,8 +7,8 @@ more of a file system than that. See docs/decisions/0007.
 """
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from regalia.storage import Database
@@ -63,29 +63,22 @@ class SharedVault(Vault):
 
         Raises VaultError, also where the folder is not the one that all hosts share; RootKeyError.
         """
-        register = SharedRegister(database)
-        try:
+        with ExitStack() as opened:
+            register = SharedRegister(database)
+            opened.callback(register.close)
             slots = KeyFolder(folder, register.name, register)
-            try:
-                cls.check_root(register, root, folder)
-                with register.transaction():
-                    if missing := [s for s in register.newest_slots(_LOOKED_FOR) if not slots.holds(s)]:
-                        raise VaultError(
-                            f"{folder} lacks {len(missing)} of the newest keys: it is not the folder that "
-                            "all hosts share, or an old copy of it. See docs/scale-out.md"
-                        )
-                    number, others, gone = register.enter()
-                    slots.enter(number, others)
-                    slots.leave(gone)
-                vault = cls(folder, Keychain(register, slots, root, random), window_ms, bucket_records, random)
-                vault._destroyed()
-            except BaseException:
-                slots.close()
-                raise
-        except BaseException:
-            register.close()
-            raise
-        return vault
+            opened.callback(slots.close)
+            cls.check_root(register, root, folder)
+            with register.transaction():
+                _check_folder(slots, register.newest_slots(_LOOKED_FOR), folder)
+                number, others, gone = register.enter()
+                slots.enter(number, others)
+                slots.leave(gone)
+            keychain = Keychain(register, slots, root, random)
+            vault = cls(folder, keychain, window_ms, bucket_records, random)
+            vault._destroyed()
+            opened.pop_all()
+            return vault
 
     @staticmethod
     def complete(folder: Path, database: Database) -> None:
@@ -135,3 +128,13 @@ class SharedVault(Vault):
             self._slots.scrub(condemned)
             with self._register.transaction():
                 self._register.free(condemned)
+
+
+def _check_folder(slots: KeyFolder, newest: Sequence[int], folder: Path) -> None:
+    """Raise VaultError where the newest keys are not in the folder: then it is not the right one."""
+    missing = [slot for slot in newest if not slots.holds(slot)]
+    if missing:
+        raise VaultError(
+            f"{folder} lacks {len(missing)} of the newest keys: it is not the folder that all hosts share, "
+            "or an old copy of it. See docs/scale-out.md"
+        )
