@@ -80,6 +80,12 @@ class VaultSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     root_key: Annotated[str, msgspec.Meta(pattern=r"^((file|env|pkcs11):.+)?$")] = ""
 
 
+class RetentionSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How often the server deletes what is due by its retention class."""
+
+    apply_seconds: Seconds = 3600.0
+
+
 class GroupRole(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A role that a provider's group gives: in the whole instance, an organisation, or one project of it."""
 
@@ -181,6 +187,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     limits: Limits = Limits()
     log: Log = Log()
     vault: VaultSettings = VaultSettings()
+    retention: RetentionSettings = RetentionSettings()
     tenancy: TenancySettings = TenancySettings()
     metering: MeteringSettings = MeteringSettings()
     signin: SignIn = SignIn()

@@ -106,7 +106,7 @@ def test_erasing_by_age_destroys_the_buckets_of_that_time(instance: Instance) ->
     sealed = instance.rows.sealed(old[0])
     wrapped = [instance.slots()[bucket] for bucket in doomed]
     log = Log(lambda: instance.rows.open(instance.vault, "alpha", old[0]))
-    erasure.erase_buckets(instance.vault, instance.rows, doomed, log, NOW)
+    erasure.erase_selected(instance.vault, instance.rows, doomed, {}, log, NOW)
     assert log.seen == [SECRET + old[0].encode()]
     assert files_containing(instance.folder, wrapped) == set()
     assert instance.rows.calls() == set(new)
@@ -159,7 +159,7 @@ def test_a_hold_can_keep_some_calls_of_a_bucket_that_is_due(instance: Instance) 
     same_call_later = calls[0]
     bucket = bucket_of(keys_of(instance, calls)[0])
     erased = frozenset(calls) - {calls[5]}
-    erasure.erase_from_buckets(instance.vault, instance.rows, {bucket: erased}, Log(), NOW)
+    erasure.erase_selected(instance.vault, instance.rows, [], {bucket: erased}, Log(), NOW)
     assert instance.rows.calls() == {calls[5]}
     assert_opens(instance, "alpha", [calls[5]])
     assert same_call_later not in instance.rows.calls()
@@ -191,7 +191,7 @@ def test_a_record_that_is_not_made_stops_the_erasure(instance: Instance) -> None
 
     attempts: list[Callable[[], object]] = [
         lambda: erasure.erase_project(instance.vault, "alpha", unavailable, NOW),
-        lambda: erasure.erase_buckets(instance.vault, instance.rows, [bucket], unavailable, NOW),
+        lambda: erasure.erase_selected(instance.vault, instance.rows, [bucket], {}, unavailable, NOW),
         lambda: erasure.erase_calls(instance.vault, instance.rows, frozenset(calls), unavailable, NOW),
     ]
     for attempt in attempts:

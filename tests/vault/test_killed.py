@@ -132,7 +132,7 @@ def erase_calls(case: Case, steps: Steps) -> None:
 
 def erase_bucket(case: Case, steps: Steps) -> None:
     vault, rows = case.open()
-    erasure.erase_buckets(vault, rows, [case.bucket], steps, NOW)
+    erasure.erase_selected(vault, rows, [case.bucket], {}, steps, NOW)
 
 
 def test_erasing_a_project(tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ def test_erasing_a_bucket(tmp_path: Path) -> None:
     for case in every_step(tmp_path, erase_bucket):
         vault, rows = case.open()
         case.assert_whole(vault, rows, case.calls["beta"])
-        erasure.erase_buckets(vault, rows, [case.bucket], lambda: None, NOW)
+        erasure.erase_selected(vault, rows, [case.bucket], {}, lambda: None, NOW)
         assert rows.calls() == set(case.calls["beta"])
         assert files_containing(case.folder, [case.wrapped[case.bucket]]) == set()
         case.assert_whole(vault, rows, case.calls["beta"])

@@ -1,6 +1,5 @@
 """A request to erase contents: checked, and turned into what the ledger erases."""
 
-import hmac
 import os
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,6 +9,7 @@ import msgspec
 
 from regalia.errors import ApiError
 from regalia.identity import Pseudonyms
+from regalia.identity.pseudonyms import actor_pseudonym
 from regalia.instance.directory import identity_of, secret_of
 from regalia.ledger.erasing import Erasure, Scope
 
@@ -55,9 +55,9 @@ def erasure_of(data_dir: Path, request: ErasureRequest, actor: str, now_ms: int)
         id=f"erasure_{os.urandom(10).hex()}",
         scope=scope,
         target="" if scope == "before" else target,
-        before=_milliseconds(target) if scope == "before" else 0,
+        before=milliseconds(target) if scope == "before" else 0,
         basis=request.basis,
-        by=hmac.digest(secret, b"regalia/actor/v1\0" + actor.encode(), "sha256")[:16].hex(),
+        by=actor_pseudonym(secret, actor),
         time=now_ms,
         projects=projects,
     )
@@ -70,9 +70,10 @@ def _pseudonyms(secret: bytes, project: str, since_ms: int, now_ms: int) -> tupl
     return tuple(dict.fromkeys(pseudonyms.of(project, day) for day in days))
 
 
-def _milliseconds(date: str) -> int:
+def milliseconds(date: str, name: str = "before") -> int:
+    """A date or time in ISO 8601, UTC unless it says otherwise, in milliseconds. Raises ApiError."""
     try:
         moment = datetime.fromisoformat(date)
     except ValueError as error:
-        raise ApiError(400, "invalid_request", "`before` is a date like 2026-01-31.") from error
+        raise ApiError(400, "invalid_request", f"`{name}` is a date like 2026-01-31.", param=name) from error
     return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)

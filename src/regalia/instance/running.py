@@ -19,6 +19,7 @@ from regalia.gateway import Gateway, Metrics
 from regalia.identity import KeyRing, Pseudonyms
 from regalia.identity.live import LiveTenants
 from regalia.instance.directory import InstanceError, database_of, identity_of, secret_of
+from regalia.instance.keeping import applying_retention
 from regalia.instance.registration import Registrar
 from regalia.instance.tenancy import Tenancy
 from regalia.instance.witnessing import Witnessing
@@ -114,22 +115,25 @@ async def running(config: Config, *, owner: bool = True) -> AsyncIterator[Instan
             energy=_energy(config),
         )
         live = LiveTenants(database, KeyRing(secret, {}))
+        tenancy = Tenancy(
+            database,
+            live,
+            lambda record: ledger.append(Entry(record)),
+            secret,
+            reveal=ledger.contents,
+            keep=ledger.keep,
+            labels=config.tenancy.classifications,
+        )
         async with (
             live.following(),
+            applying_retention(tenancy, config.retention.apply_seconds) if owner else nullcontext(),
             _keeping(keeper),
             _started(fleet, config.limits.drain_seconds),
             witnessing.asking(ledger) if witnessing else nullcontext(),
         ):
             yield Instance(
                 config,
-                tenancy=Tenancy(
-                    database,
-                    live,
-                    lambda record: ledger.append(Entry(record)),
-                    secret,
-                    reveal=ledger.contents,
-                    labels=config.tenancy.classifications,
-                ),
+                tenancy=tenancy,
                 ledger=ledger,
                 fleet=fleet,
                 gateway=gateway,

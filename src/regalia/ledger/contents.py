@@ -3,12 +3,13 @@
 One row a record. It is sealed under the ident `call/phase`, so that no row can stand in another's place.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from regalia.clock import call_ms
 from regalia.ledger.entry import Entry, Part
 from regalia.ledger.errors import LogDamaged, SealedElsewhere
 from regalia.storage import Database
@@ -22,8 +23,8 @@ from regalia.vault import (
     create_root_file,
     root_key,
 )
+from regalia.vault.retention import DEFAULT
 
-RETENTION_CLASS = "default"
 PLAIN, SEALED = 0, 1
 """How a row's `data` is kept. Only the first schema knew plain rows; opening the log seals them."""
 
@@ -40,11 +41,14 @@ class Contents:
 
     def __init__(self, vault: Vault, clock: Callable[[], int]) -> None:
         self.vault = vault
+        self.classes: Mapping[str, str] = {}  # of the projects that have a retention class; replaced as a whole
         self._clock = clock
 
     def row(self, index: int, entry: Entry) -> ContentRow:
         """The row of an entry that has parts; only within the transaction that stores it. VaultError."""
-        return self._sealed(index, entry.project, entry.call, entry.phase, _encode(entry.parts))
+        retention = self.classes.get(entry.project, DEFAULT)
+        parts = _encode(entry.parts)
+        return self._sealed(index, entry.project, retention, entry.call, entry.phase, parts, self._clock())
 
     def subjects(self, entry: Entry) -> list[tuple[str, bytes, str]]:
         """The rows by which the call is found again for its end users: project, pseudonym, call."""
@@ -57,8 +61,8 @@ class Contents:
             return _decode(self.vault.open_sealed(project, ident(call, phase), Sealed(key, data)))
         except KeyElsewhere as error:
             raise SealedElsewhere(
-                f"this host does not have the keys of {call} ({error}): ask the host that answered it, or let "
-                "the hosts share one vault, see docs/scale-out.md"
+                f"this host does not have the keys of {call} ({error}): ask the host that answered it, or "
+                "let the hosts share one vault, see docs/scale-out.md"
             ) from error
         except (VaultError, msgspec.DecodeError) as error:
             raise LogDamaged(f"the stored contents of {call} can't be read: {error}") from error
@@ -91,13 +95,18 @@ class Contents:
         cursor.execute(find)
         found = cursor.fetchall()
         for index, project, call, phase, data in found:
-            _, sealing, _, _, bucket, key, sealed = self._sealed(index, project, call, phase, bytes(data))
+            said = call_ms(call)  # its age counts from when it was said
+            _, sealing, _, _, bucket, key, sealed = self._sealed(
+                index, project, DEFAULT, call, phase, bytes(data), said
+            )
             cursor.execute(update, (sealing, bucket, key, sealed, index))
         cursor.execute("COMMIT")
         return bool(found)
 
-    def _sealed(self, index: int, project: str, call: str, phase: str, content: bytes) -> ContentRow:
-        sealed = self.vault.seal(project, RETENTION_CLASS, ident(call, phase), content, self._clock())
+    def _sealed(
+        self, index: int, project: str, retention: str, call: str, phase: str, content: bytes, now_ms: int
+    ) -> ContentRow:
+        sealed = self.vault.seal(project, retention, ident(call, phase), content, now_ms)
         return index, SEALED, call, phase, bucket_of(sealed.key), sealed.key, sealed.data
 
 

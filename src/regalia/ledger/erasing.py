@@ -1,28 +1,45 @@
 """Erasing contents on the record: which keys go, and the ledger's side of how (`regalia.vault.erasure`).
 
 What is asked is kept before anything is done, so that an erasure that a crash interrupts is finished when
-the log is opened again. Its record is in the log before a key is destroyed.
+the log is opened again. Its record is in the log before a key is destroyed. What a legal hold covers is left
+out, and if that leaves nothing the erasure is refused. The holds are looked at twice: when the erasure is
+planned, and in the very transaction that records it; so a hold is before it in the log, or after it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from threading import Lock
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 from sqlalchemy import Connection, bindparam, delete, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
 
+from regalia.clock import call_ms
 from regalia.errors import RegaliaError
 from regalia.ledger.contents import ident
 from regalia.ledger.errors import CallOpen
+from regalia.ledger.holds import active_holds, active_holds_in
 from regalia.storage import Database
 from regalia.storage.schema import calls, contents, erasure_calls, erasures, log_state, subjects
-from regalia.vault import ErasureUnderWay, Rewrap, Vault, bucket_of
-from regalia.vault.erasure import erase_buckets, erase_calls, erase_project, resume, tidy
+from regalia.storage.schema.retention import erasure_projects
+from regalia.vault import Bucket, ErasureUnderWay, Rewrap, Vault, VaultError, bucket_of
+from regalia.vault.erasure import erase_calls, erase_project, erase_selected, resume, tidy
+from regalia.vault.retention import Call, Held, Hold, erasable, holds_on_project, keeping
+from regalia.vault.retention import select as select_free
 
 MOST_CALLS = 1500
 """What the record of one erasure can name within 65,535 bytes."""
+MOST_PARTS = 200_000
+"""How many calls one erasure takes out of buckets of which a hold keeps a part."""
+MOST_LOOKED_AT = 100_000
+"""How many calls of one end user are looked at, to find those that no hold keeps."""
+ATTEMPTS = 5
 
-Scope = Literal["call", "project", "end-user", "before"]
+Scope = Literal["call", "project", "end-user", "before", "retention"]
+Transact = Callable[[Callable[[Any, int], bytes]], int]
+"""Appends the record that the given function makes, in one transaction with what it does; its index."""
+
 _encode = msgspec.msgpack.Encoder().encode
 _canonical = msgspec.json.Encoder(order="sorted").encode
 
@@ -31,10 +48,15 @@ class NothingToErase(RegaliaError):
     """There is no such call, no call of such an end user, or it is erased already."""
 
 
+class HeldMeanwhile(RegaliaError):
+    """A hold came between an erasure's plan and its record: it must be planned again."""
+
+
 class Erasure(msgspec.Struct, frozen=True, array_like=True):
     """What is to be erased, and why. `by` and `projects` are pseudonyms: the record carries them.
 
-    `target` is a call, a project or an end-user reference; `before` is in milliseconds.
+    `target` is a call, a project, an end-user reference or a run of retention; `before` is in milliseconds.
+    `buckets` go whole; of those in `parts` only the calls named go. `held` are the holds that keep the rest.
     """
 
     id: str
@@ -47,6 +69,15 @@ class Erasure(msgspec.Struct, frozen=True, array_like=True):
     projects: tuple[str, ...] = ()
     calls: tuple[str, ...] = ()
     buckets: tuple[int, ...] = ()
+    parts: tuple[tuple[int, tuple[str, ...]], ...] = ()
+    held: tuple[str, ...] = ()
+    owners: tuple[tuple[str, int], ...] = ()
+    """Of an erasure by retention the projects' ids, each with its oldest admission; they are not recorded."""
+
+    @property
+    def selects(self) -> bool:
+        """Whether it goes by buckets."""
+        return bool(self.buckets or self.parts)
 
     def record(self) -> bytes:
         """`content.erased`."""
@@ -59,12 +90,16 @@ class Erasure(msgspec.Struct, frozen=True, array_like=True):
             "basis": self.basis,
             "by": self.by,
         }
-        if self.scope == "project":
+        if self.scope in ("project", "retention"):
             fields["projects"] = list(self.projects)
-        elif self.scope == "before":
+        if self.scope in ("before", "retention"):
             fields["before"] = self.before
-        else:
+        if self.scope in ("call", "end-user"):
             fields["calls"] = list(self.calls)
+        if self.scope == "retention":
+            fields["retention"] = self.target
+        if self.held:
+            fields["held"] = list(self.held)
         return _canonical(fields)
 
 
@@ -72,47 +107,47 @@ _decode = msgspec.msgpack.Decoder(Erasure).decode
 
 
 class Eraser:
-    """Erases, one erasure at a time. `announce` appends a record for an erasure; it is durable on return."""
+    """Erases, one erasure at a time."""
 
     def __init__(
-        self,
-        database: Database,
-        vault: Vault,
-        turn: Lock,
-        announce: Callable[[bytes, str], None],
-        clock: Callable[[], int],
+        self, database: Database, vault: Vault, turn: Lock, transact: Transact, clock: Callable[[], int]
     ) -> None:
         self._database = database
         self._vault = vault
         self._rows = Rows(database, turn)
         self._turn = turn
-        self._announce = announce
+        self._transact = transact
         self._clock = clock
 
     def perform(self, wanted: Erasure) -> Erasure:
-        """Erase; what was erased. Raises NothingToErase, CallOpen, ErasureUnderWay, VaultError."""
-        with self._turn, self._database.write() as connection:
-            plan = self._plan(connection, wanted)
-            project = plan.target if plan.scope == "project" else ""
-            kept = msgspec.structs.replace(plan, target=project)  # an end user's name is not kept
-            connection.execute(
-                insert(erasures).values(id=plan.id, plan=_encode(kept), project=project, before=plan.before)
-            )
-            if plan.calls:
-                listed = [{"call": call, "erasure": plan.id} for call in plan.calls]
-                connection.execute(insert(erasure_calls), listed)
-        self._carry_out(kept)
-        return kept
+        """Erase what no hold keeps; what was erased.
+
+        Raises Held where holds keep all of it, NothingToErase, CallOpen, ErasureUnderWay, VaultError.
+        """
+        with suppress(VaultError):  # what is damaged must not keep the rest from being erased
+            self.finish()
+        for _ in range(ATTEMPTS):
+            plan = self._kept(wanted)
+            try:
+                self._carry_out(plan)
+            except HeldMeanwhile:
+                self._forget(plan)
+            else:
+                return plan
+        raise ErasureUnderWay("holds are being placed on this all the time: try again later")
 
     def finish(self) -> int:
         """Finish what was interrupted; how many erasures."""
+        with self._database.read() as connection:
+            left = connection.execute(select(erasures.c.plan).where(erasures.c.done.is_(None)))
+            plans = [_decode(bytes(plan)) for plan in left.scalars()]
         try:
+            for plan in plans:  # before what else was begun: they know which calls must not move on
+                try:
+                    self._carry_out(plan)
+                except HeldMeanwhile:
+                    self._forget(plan)  # it was never recorded: the hold was there first
             resume(self._vault, self._rows, self._clock())
-            with self._database.read() as connection:
-                left = connection.execute(select(erasures.c.plan).where(erasures.c.done.is_(None)))
-                plans = [_decode(bytes(plan)) for plan in left.scalars()]
-            for plan in plans:
-                self._carry_out(plan)
         except ErasureUnderWay:
             return 0  # then another process is at work, which finishes its own
         return len(plans)
@@ -121,48 +156,121 @@ class Eraser:
         """Delete the rows that erased projects left behind, and that nothing can open."""
         return tidy(self._vault, self._rows, self._clock())
 
-    def _plan(self, connection: Connection, wanted: Erasure) -> Erasure:
-        change = msgspec.structs.replace
-        if wanted.scope == "call":
-            return change(wanted, calls=self._ended(connection, wanted.target))
-        if wanted.scope == "end-user":
-            return change(wanted, calls=self._calls_for(connection, wanted.target))
-        if wanted.scope == "before":
-            buckets = tuple(bucket.id for bucket in self._vault.buckets(before_ms=wanted.before))
-            if not buckets:
-                raise NothingToErase("no content is that old")
-            return change(wanted, buckets=buckets)
-        if connection.execute(select(calls.c.call).where(calls.c.project == wanted.target).limit(1)).first():
-            return wanted
-        raise NothingToErase(f"the project {wanted.target[:64]} has no calls")
+    def parts_of(self, mixed: Sequence[Bucket], holds: Sequence[Hold]) -> dict[int, tuple[str, ...]]:
+        """Of buckets that holds touch, the calls that may go; buckets in which all is kept are left out."""
+        parts: dict[int, tuple[str, ...]] = {}
+        left = MOST_PARTS
+        for bucket in mixed:
+            with self._database.read() as connection:
+                query = select(contents.c.call).where(contents.c.bucket == bucket.id).distinct()
+                inside = connection.execute(query.limit(left)).scalars().all()
+            free, _ = erasable([_as_call(call, bucket.project) for call in inside], holds)
+            if free:
+                parts[bucket.id] = tuple(sorted(free))
+                left -= len(free)
+            if left <= 0:
+                break
+        return parts
 
-    def _ended(self, connection: Connection, call: str) -> tuple[str, ...]:
-        found = connection.execute(select(calls.c.outcome).where(calls.c.call == call)).first()
+    def _kept(self, wanted: Erasure) -> Erasure:
+        """The plan, kept in the database before anything is done."""
+        with self._database.read() as connection:
+            holds = active_holds(connection)
+        if wanted.scope in ("project", "before"):
+            wanted = self._select(wanted, holds)
+        with self._turn, self._database.write() as connection:
+            plan = wanted
+            if wanted.scope == "call":
+                plan = self._one_call(connection, wanted, holds)
+            elif wanted.scope == "end-user":
+                plan = self._calls_for(connection, wanted, holds)
+            self._keep(connection, plan)
+        return plan
+
+    def _keep(self, connection: Connection, plan: Erasure) -> None:
+        row = {
+            "id": plan.id,
+            "plan": _encode(plan),
+            "project": plan.target if plan.scope == "project" else "",
+            "before": plan.before if plan.scope == "before" else 0,
+        }
+        connection.execute(insert(erasures).values(row))
+        try:
+            if plan.calls:
+                listed = [{"call": call, "erasure": plan.id} for call in plan.calls]
+                connection.execute(insert(erasure_calls), listed)
+        except IntegrityError as error:
+            raise ErasureUnderWay("another process erases one of these calls: try again") from error
+        if plan.owners:
+            listed_projects = [
+                {"project": project, "erasure": plan.id, "since": since, "before": plan.before}
+                for project, since in plan.owners
+            ]
+            connection.execute(insert(erasure_projects), listed_projects)
+
+    def _forget(self, plan: Erasure) -> None:
+        """An erasure that is not on record was never to be."""
+        with self._turn, self._database.write() as connection:
+            connection.execute(delete(erasures).where(erasures.c.id == plan.id))
+            connection.execute(delete(erasure_calls).where(erasure_calls.c.erasure == plan.id))
+            connection.execute(delete(erasure_projects).where(erasure_projects.c.erasure == plan.id))
+
+    def _select(self, wanted: Erasure, holds: Sequence[Hold]) -> Erasure:
+        """A project or an age, less what is held."""
+        project = wanted.target if wanted.scope == "project" else None
+        before = wanted.before if wanted.scope == "before" else None
+        buckets = self._vault.buckets(project, before)
+        if not buckets:
+            about = f"the project {wanted.target[:64]} has no contents" if project else "no content is that old"
+            raise NothingToErase(about)
+        if project is not None and not holds_on_project(project, holds):
+            return wanted  # its keys go at once, however many buckets there are
+        free = select_free(buckets, holds)
+        parts = self.parts_of(free.mixed, holds)
+        held = tuple(hold.id for hold in keeping((), (*free.held, *free.mixed), holds))
+        if not free.whole and not parts:
+            raise _held(held)
+        return msgspec.structs.replace(
+            wanted, buckets=tuple(bucket.id for bucket in free.whole), parts=tuple(parts.items()), held=held
+        )
+
+    def _one_call(self, connection: Connection, wanted: Erasure, holds: Sequence[Hold]) -> Erasure:
+        call = wanted.target
+        query = select(calls.c.outcome, calls.c.project).where(calls.c.call == call)
+        found = connection.execute(query).first()
         if found is None:
             raise NothingToErase(f"there is no call {call[:64]}")
         if found.outcome is None:
             raise CallOpen(f"{call} has no outcome yet: erase it when its answer has ended")
         if connection.execute(select(erasure_calls).where(erasure_calls.c.call == call)).first():
             raise NothingToErase(f"{call} is erased already")
-        return (call,)
+        if held := keeping([_as_call(call, found.project)], (), holds):
+            raise _held([hold.id for hold in held])
+        return msgspec.structs.replace(wanted, calls=(call,))
 
-    def _calls_for(self, connection: Connection, reference: str) -> tuple[str, ...]:
-        """The ended calls, not erased yet, for an end user, in all projects."""
+    def _calls_for(self, connection: Connection, wanted: Erasure, holds: Sequence[Hold]) -> Erasure:
+        """The ended calls, not erased yet, for an end user, in all projects; less those that are held."""
         known = connection.execute(select(subjects.c.project).distinct()).scalars().all()
-        pairs = [(project, self._vault.subject(project, reference)) for project in known]
+        pairs = [(project, self._vault.subject(project, wanted.target)) for project in known]
         named = [(subjects.c.project == project) & (subjects.c.subject == named) for project, named in pairs]
         found = connection.execute(
-            select(subjects.c.call)
+            select(subjects.c.call, subjects.c.project)
             .join(calls, calls.c.call == subjects.c.call)
             .outerjoin(erasure_calls, erasure_calls.c.call == subjects.c.call)
             .where(or_(False, *named), calls.c.outcome.is_not(None), erasure_calls.c.call.is_(None))
             .distinct()
-            .limit(MOST_CALLS)
+            .limit(MOST_LOOKED_AT)
         )
-        ended = tuple(found.scalars())
+        ended = [_as_call(row.call, row.project) for row in found]
         if not ended:
             raise NothingToErase("there is no ended call for this end user that is not erased already")
-        return ended
+        free, kept = erasable(ended, holds)
+        held = tuple(hold.id for hold in keeping([c for c in ended if c.id in kept], (), holds))
+        if not free:
+            raise _held(held)
+        return msgspec.structs.replace(
+            wanted, target="", calls=tuple(sorted(free)[:MOST_CALLS]), held=held
+        )  # the end user's name is not kept
 
     def _carry_out(self, plan: Erasure) -> None:
         def announce() -> None:
@@ -170,18 +278,49 @@ class Eraser:
                 query = select(erasures.c.record).where(erasures.c.id == plan.id)
                 recorded = connection.execute(query).scalar_one()
             if recorded is None:
-                self._announce(plan.record(), plan.id)
+                self._transact(lambda cursor, index: self._record(cursor, index, plan))
 
         now = self._clock()
-        if plan.scope == "project":
+        if plan.scope == "project" and not plan.selects:
             erase_project(self._vault, plan.target, announce, now)
-        elif plan.scope == "before":
-            erase_buckets(self._vault, self._rows, plan.buckets, announce, now)
+        elif plan.scope in ("project", "before", "retention"):
+            parts = {bucket: frozenset(erased) for bucket, erased in plan.parts}
+            erase_selected(self._vault, self._rows, plan.buckets, parts, announce, now)
         else:
             erase_calls(self._vault, self._rows, frozenset(plan.calls), announce, now)
         with self._turn, self._database.write() as connection:
             connection.execute(delete(subjects).where(subjects.c.call.in_(plan.calls)))
             connection.execute(update(erasures).where(erasures.c.id == plan.id).values(done=now))
+
+    def _record(self, cursor: Any, index: int, plan: Erasure) -> bytes:
+        """Within the transaction that records it: raise HeldMeanwhile where a hold came first."""
+        mark = "?" if self._database.is_sqlite else "%s"
+        if self._keeping(active_holds_in(cursor), plan):
+            raise HeldMeanwhile(plan.id)
+        cursor.execute(f"UPDATE erasures SET record = {mark} WHERE id = {mark}", (index, plan.id))
+        return plan.record()
+
+    def _keeping(self, holds: Sequence[Hold], plan: Erasure) -> bool:
+        """Whether a hold keeps anything of a plan."""
+        if not holds:
+            return False
+        if plan.scope == "project" and not plan.selects:
+            return bool(holds_on_project(plan.target, holds))
+        wanted = {*plan.buckets, *(bucket for bucket, _ in plan.parts)}
+        buckets = {bucket.id: bucket for bucket in self._vault.buckets() if bucket.id in wanted}
+        named = [
+            _as_call(call, buckets[bucket].project)
+            for bucket, erased in plan.parts
+            if bucket in buckets
+            for call in erased
+        ]
+        with self._database.read() as connection:
+            for start in range(0, len(plan.calls), 500):
+                some = plan.calls[start : start + 500]
+                query = select(calls.c.call, calls.c.project).where(calls.c.call.in_(some))
+                named += [_as_call(row.call, row.project) for row in connection.execute(query)]
+        whole = [buckets[bucket] for bucket in plan.buckets if bucket in buckets]
+        return bool(keeping(named, whole, holds))
 
 
 class Rows:
@@ -228,3 +367,12 @@ class Rows:
             taken = connection.execute(query).scalars().all()
             connection.execute(delete(contents).where(contents.c.idx.in_(taken)))
         return len(taken)
+
+
+def _as_call(call: str, project: str) -> Call:
+    return Call(call, project, call_ms(call))
+
+
+def _held(holds: Sequence[str]) -> Held:
+    named = ", ".join(holds[:10])
+    return Held(f"a legal hold keeps this ({named}): nothing was erased; see `regalia hold list`")

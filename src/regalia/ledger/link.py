@@ -13,6 +13,7 @@ from regalia.errors import AuditUnavailable, RegaliaError
 from regalia.ledger.entry import Entry
 from regalia.ledger.erasing import Erasure
 from regalia.ledger.errors import LedgerFailed
+from regalia.ledger.keeping import Action
 from regalia.ledger.wire import (
     Abort,
     Answer,
@@ -20,28 +21,34 @@ from regalia.ledger.wire import (
     Appended,
     Attach,
     Erase,
+    Keep,
     Mixed,
     Problem,
     Prove,
     Publish,
     Refused,
     Reply,
+    Reveal,
     State,
     Unframer,
     Where,
     decode_reply,
     frame,
 )
+from regalia.vault import ErasureUnderWay
 
 MAX_WAITING = 10_000
 MAX_UNSENT_BYTES = 256 << 20
 MAX_FRAME_ENTRIES = 256
 ANSWER_S = 30
+ERASING_S = 840
+"""How long an erasure's asker is kept waiting; the command line itself gives up after 900 s."""
 OPEN_S = 60
 MAX_FRAME_BYTES = 4 << 20
 
 T = TypeVar("T")
 Appending = tuple[Entry, "asyncio.Future[int]"]
+Question = Callable[[int], Prove | Reveal | Publish | Abort | Attach | Erase | Keep]
 
 
 class Link(asyncio.Protocol):
@@ -101,6 +108,10 @@ class Link(asyncio.Protocol):
         """Ask for a receipt."""
         return await self._ask(lambda number: Prove(number, call, project))
 
+    async def reveal(self, call: str) -> str:
+        """Ask for what was said in a call."""
+        return await self._ask(lambda number: Reveal(number, call))
+
     async def publish(self, size: int) -> None:
         """Ask for a checkpoint over at least `size` entries."""
         self._flush()
@@ -113,7 +124,20 @@ class Link(asyncio.Protocol):
     async def erase(self, erasure: Erasure) -> str:
         """Ask for an erasure."""
         self._flush()
-        return await self._ask(lambda number: Erase(number, erasure))
+        try:
+            return await self._ask_for(ERASING_S, lambda number: Erase(number, erasure))
+        except TimeoutError as error:
+            raise ErasureUnderWay(
+                f"the erasure {erasure.id} goes on, and is finished by itself: `regalia content list` says when"
+            ) from error
+
+    async def keep(self, action: Action) -> str:
+        """Ask for a change of what is kept."""
+        self._flush()
+        try:
+            return await self._ask_for(ERASING_S, lambda number: Keep(number, action))
+        except TimeoutError as error:
+            raise ErasureUnderWay("an erasure is under way, and this comes after it") from error
 
     async def abort(self, calls: Iterable[str]) -> None:
         """Ask to close calls whose outcome was not recorded."""
@@ -189,7 +213,14 @@ class Link(asyncio.Protocol):
             self._on_abandoned(entry.call)
         _settle(future, result)
 
-    async def _ask(self, question: Callable[[int], Prove | Publish | Abort | Attach | Erase]) -> str:
+    async def _ask(self, question: Question) -> str:
+        try:
+            return await self._ask_for(ANSWER_S, question)
+        except TimeoutError as error:
+            raise AuditUnavailable(f"the ledger process has not answered for {ANSWER_S} s") from error
+
+    async def _ask_for(self, patience_s: float, question: Question) -> str:
+        """The answer. Raises TimeoutError where it takes longer."""
         if self._transport is None:
             raise AuditUnavailable("the ledger process is not running")
         self._asked += 1
@@ -198,10 +229,8 @@ class Link(asyncio.Protocol):
         self._questions[number] = future
         self._send(frame(question(number)))
         try:
-            async with asyncio.timeout(ANSWER_S):
+            async with asyncio.timeout(patience_s):
                 return await future
-        except TimeoutError as error:
-            raise AuditUnavailable(f"the ledger process has not answered for {ANSWER_S} s") from error
         finally:
             self._questions.pop(number, None)
 

@@ -8,31 +8,37 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from threading import Lock
-from typing import Self
+from typing import Any, Self
 
 import msgspec
+from sqlalchemy.exc import SQLAlchemyError
 
 from regalia import __version__
 from regalia.clock import now_ms
 from regalia.errors import AuditUnavailable, RegaliaError
 from regalia.ledger.contents import Contents, open_vault
 from regalia.ledger.entry import Entry
-from regalia.ledger.erasing import Eraser, Erasure
+from regalia.ledger.erasing import Eraser, Erasure, HeldMeanwhile
 from regalia.ledger.folder import LogFolder
 from regalia.ledger.journal import Journal, JournalError, Published, Result
+from regalia.ledger.keeping import Action, Keeper
 from regalia.ledger.keys import FileSigner, Signer
 from regalia.ledger.lock import file_lock
 from regalia.ledger.neighbours import Neighbours
 from regalia.ledger.opening import check_origin, load
 from regalia.ledger.publication import Publication
 from regalia.ledger.receipts import FinishedCall, Receipts
+from regalia.ledger.retaining import Retainer, read_rules
 from regalia.ledger.turns import Turns
 from regalia.ledger.wire import Where
 from regalia.storage import Database, check_schema, open_database
 from regalia.vault import ErasureUnderWay, Vault, VaultError
+from regalia.vault.retention import RetentionError
 from regalia_verify.tiles import TILE_WIDTH
 
 PREPARE_S = 10.0
+CLASSES_S = 2.0
+"""How often it is looked whether another process has given a project another retention class."""
 NOTE_S = 1.0
 """How often the database hears of publications: a commit for each one would slow receipts down."""
 
@@ -56,7 +62,11 @@ class Log:
         self._neighbours = neighbours  # None on SQLite, where there are none; owned by the publishing thread
         self._vault = vault
         self._prepare_due = 0.0
-        self._eraser: Eraser  # set by `_open`: it needs `_announce`
+        self._eraser: Eraser  # these are set by `_open`: some need `_transact`
+        self._keeper: Keeper
+        self._contents: Contents
+        self._database: Database
+        self._classes_due = 0.0
         self._clock = clock
         self._locks = ExitStack()
         self._noted = -1  # the size of the publication that the database knows of
@@ -106,7 +116,11 @@ class Log:
         )
         receipts = Receipts(database, folder, contents)
         log = cls(journal, publication, receipts, neighbours, contents.vault, clock)
-        log._eraser = Eraser(database, contents.vault, log._journal_turn, log._announce, clock)
+        log._database, log._contents = database, contents
+        log._eraser = Eraser(database, contents.vault, log._journal_turn, log._transact, clock)
+        retainer = Retainer(database, contents.vault, log._journal_turn, log._eraser, log._transact)
+        log._keeper = Keeper(database, retainer, log._transact)
+        log._learn_classes()
         log._eraser.finish()
         return log
 
@@ -161,22 +175,46 @@ class Log:
         """Erase contents, on the record; the erasure as JSON. Raises what `Eraser.perform` does."""
         done = self._eraser.perform(wanted)
         return msgspec.json.encode(
-            {"erasure": done.id, "scope": done.scope, "calls": done.calls, "basis": done.basis}
+            {
+                "erasure": done.id,
+                "scope": done.scope,
+                "calls": done.calls,
+                "basis": done.basis,
+                "held": done.held,
+            }
         ).decode()
+
+    def keep(self, action: Action) -> str:
+        """Change what is kept and for how long, on the record; what was done as JSON.
+
+        Raises RetentionError, AuditUnavailable, and what erasing raises.
+        """
+        done = self._keeper.perform(action)
+        self._learn_classes()
+        return msgspec.json.encode(done).decode()
 
     def tidy(self) -> None:
         """Clear up behind erased projects."""
         with suppress(ErasureUnderWay):  # whoever erases now clears up too
             self._eraser.tidy()
 
-    def _announce(self, record: bytes, erasure: str) -> None:
+    def _transact(self, decide: Callable[[Any, int], bytes]) -> int:
+        """Append a record and what belongs to it; its index. What `decide` refuses is passed on."""
         try:
             with self._journal_turn:
-                self._journal.announce(record, erasure)
+                index = self._journal.transact(decide)
+        except (RetentionError, HeldMeanwhile):
+            raise
         except Exception as error:
             self.commit_failure = _reason(error)
             raise AuditUnavailable(self.commit_failure) from error
         self.commit_failure = None
+        return index
+
+    def _learn_classes(self) -> None:
+        """Which class a project's contents are sealed under from now on."""
+        with self._database.read() as connection:
+            self._contents.classes = dict(read_rules(connection).projects)
 
     def prepare_keys(self) -> None:
         """Now and then, have the keys ready that sealing will need next, so that no call waits for them."""
@@ -184,6 +222,10 @@ class Log:
             self._prepare_due = time.monotonic() + PREPARE_S
             with suppress(VaultError):  # what is wrong is met again, and told, when a record is sealed
                 self._vault.prepare(self._clock())
+        if time.monotonic() >= self._classes_due:
+            self._classes_due = time.monotonic() + CLASSES_S
+            with suppress(SQLAlchemyError):  # publishing meets it too, and tells
+                self._learn_classes()
 
     def published_for(self, index: int) -> Published:
         """The newest witnessed checkpoint if it covers an entry, otherwise the newest one."""
@@ -197,6 +239,10 @@ class Log:
     def prove(self, call: FinishedCall, published: Published) -> str:
         """The receipt of a call whose outcome that publication covers. Raises LogDamaged."""
         return self._receipts.build(call, published)
+
+    def reveal(self, call: str) -> str:
+        """What was said in a call, as the JSON of its parts. Raises ReceiptNotFound, CallOpen, LogDamaged."""
+        return msgspec.json.encode(self._receipts.contents(self._receipts.find(call, None))).decode()
 
     def close(self) -> None:
         """Let go of the database and the data directory. Publishes nothing."""

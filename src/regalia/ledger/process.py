@@ -21,6 +21,7 @@ from regalia.ledger.journal import Published, Result
 from regalia.ledger.log import Log
 from regalia.ledger.publisher import Publisher
 from regalia.ledger.receipts import FinishedCall
+from regalia.ledger.retaining import ApplyRetention
 from regalia.ledger.wire import (
     Abort,
     Answer,
@@ -28,6 +29,7 @@ from regalia.ledger.wire import (
     Appended,
     Attach,
     Erase,
+    Keep,
     Mixed,
     Problem,
     Prove,
@@ -35,6 +37,7 @@ from regalia.ledger.wire import (
     Refused,
     Reply,
     Request,
+    Reveal,
     State,
     Unframer,
     Where,
@@ -85,6 +88,7 @@ class LedgerProcess:
         self._publisher = Publisher(log, self._tell_state)
         self._provers = ThreadPoolExecutor(PROVERS, "regalia-prover")
         self._erasers = ThreadPoolExecutor(1, "regalia-eraser")
+        self._keepers = ThreadPoolExecutor(1, "regalia-keeper")  # a hold does not wait for an erasure's end
         self._told: State | None = None
         self._telling = threading.Lock()  # guards _told and keeps states in order
 
@@ -95,6 +99,7 @@ class LedgerProcess:
         self._publisher.start()
         for arrived in requests:
             self._serve(arrived)
+        self._keepers.shutdown()
         self._erasers.shutdown(cancel_futures=True)
         self._publisher.close()
         self._provers.shutdown()
@@ -112,12 +117,17 @@ class LedgerProcess:
                     self._abort(request)
                 case Prove():
                     self._provers.submit(self._prove, request)
+                case Reveal():
+                    self._provers.submit(self._reveal, request)
                 case Publish():
                     self._publish(request)
                 case Attach():
                     self._attach(request)
                 case Erase():
                     self._erasers.submit(self._erase, request)
+                case Keep():
+                    lasts = isinstance(request.action, ApplyRetention)
+                    (self._erasers if lasts else self._keepers).submit(self._keep, request)
         self._commit(entries)
 
     def _commit(self, entries: list[Entry]) -> None:
@@ -163,6 +173,13 @@ class LedgerProcess:
             answer = Answer(request.id, "", Problem.of(error))
         self._channel.send(answer)
 
+    def _reveal(self, request: Reveal) -> None:
+        try:
+            answer = Answer(request.id, self._log.reveal(request.call))
+        except Exception as error:  # the one who asked must hear of it, whatever it was
+            answer = Answer(request.id, "", Problem.of(error))
+        self._channel.send(answer)
+
     def _publish(self, request: Publish) -> None:
         def done(outcome: Published | AuditUnavailable) -> None:
             problem = Problem.of(outcome) if isinstance(outcome, AuditUnavailable) else None
@@ -185,6 +202,14 @@ class LedgerProcess:
         self._channel.send(answer)
         if answer.problem is None:
             self._log.tidy()
+
+    def _keep(self, request: Keep) -> None:
+        try:
+            answer = Answer(request.id, self._log.keep(request.action))
+        except Exception as error:  # the one who asked must hear of it, whatever it was
+            answer = Answer(request.id, "", Problem.of(error))
+        self._tell_state()
+        self._channel.send(answer)
 
     def _tell_state(self) -> None:
         """Tell how the log stands, if that has changed."""

@@ -66,7 +66,8 @@ class Receipts:
         owner, admitted, outcome, leaf = rows[0]
         if outcome is None:
             raise CallOpen(f"{call} has no outcome yet: ask again when its answer has ended")
-        erased = self._reader.select(self._reader.sql.erasure, admitted, owner, call_ms(call), call)
+        at = call_ms(call)
+        erased = self._reader.select(self._reader.sql.erasure, admitted, owner, at, call, owner, at, at)
         return FinishedCall(call, owner, admitted, outcome, leaf, erased[0][0] if erased else None)
 
     def build(self, call: FinishedCall, published: Published) -> str:
@@ -78,6 +79,10 @@ class Receipts:
         return TlogProof(
             call.outcome, hashes, published.note, encode_extra(entry, openings, erasure)
         ).encode()
+
+    def contents(self, call: FinishedCall) -> list[Part]:
+        """What was said in the call, as far as it is not erased."""
+        return self._parts(call)
 
     def _prove(self, index: int, row: bytes | None, published: Published) -> tuple[bytes, tuple[bytes, ...]]:
         """An entry and its proof, from the row in the database if there is one."""

@@ -23,9 +23,12 @@ from regalia.ledger.errors import (
     ReceiptNotFound,
     SealedElsewhere,
 )
+from regalia.ledger.holds import NoSuchHold
+from regalia.ledger.keeping import Action
 from regalia.ledger.keys import KeyFiles
 from regalia.storage import SchemaUnknown
 from regalia.vault import ErasureUnderWay, RootKeyError, VaultError
+from regalia.vault.retention import Held, RetentionError
 
 HEADER = 4
 _ERRORS: dict[str, type[RegaliaError]] = {
@@ -33,7 +36,7 @@ _ERRORS: dict[str, type[RegaliaError]] = {
     for error in (
         AuditUnavailable, CallOpen, KeyUnusable, LedgerFailed, LedgerInvariantError, LedgerLocked,
         LogDamaged, LogWouldFork, ReceiptNotFound, SchemaUnknown, SealedElsewhere,
-        VaultError, RootKeyError, ErasureUnderWay, NothingToErase,
+        VaultError, RootKeyError, ErasureUnderWay, NothingToErase, RetentionError, Held, NoSuchHold,
     )
 }  # fmt: skip
 
@@ -71,6 +74,13 @@ class Prove(msgspec.Struct, frozen=True, array_like=True, tag="prove"):
     project: str | None
 
 
+class Reveal(msgspec.Struct, frozen=True, array_like=True, tag="reveal"):
+    """What was said in a call is wanted. The answer's text is the JSON of its parts."""
+
+    id: int
+    call: str
+
+
 class Publish(msgspec.Struct, frozen=True, array_like=True, tag="publish"):
     """A checkpoint over at least `size` entries is wanted."""
 
@@ -90,6 +100,13 @@ class Erase(msgspec.Struct, frozen=True, array_like=True, tag="erase"):
 
     id: int
     erasure: Erasure
+
+
+class Keep(msgspec.Struct, frozen=True, array_like=True, tag="keep"):
+    """What is kept, and for how long, is to change. The answer's text is what was done, as JSON."""
+
+    id: int
+    action: Action
 
 
 class Problem(msgspec.Struct, frozen=True, array_like=True):
@@ -147,7 +164,7 @@ class Refused(msgspec.Struct, frozen=True, array_like=True, tag="refused"):
     problem: Problem
 
 
-Request = Where | Append | Abort | Prove | Publish | Attach | Erase
+Request = Where | Append | Abort | Prove | Reveal | Publish | Attach | Erase | Keep
 Reply = State | Appended | Mixed | Answer | Refused
 
 

@@ -55,28 +55,25 @@ def erase_project(vault: Vault, project: str, announce: Announce, now_ms: int) -
         return vault.destroy_project(project, now_ms)
 
 
-def erase_buckets(
-    vault: Vault, rows: ContentRows, buckets: Sequence[int], announce: Announce, now_ms: int
+def erase_selected(
+    vault: Vault,
+    rows: ContentRows,
+    whole: Sequence[int],
+    parts: Mapping[int, frozenset[str]],
+    announce: Announce,
+    now_ms: int,
 ) -> None:
-    """Erase whole buckets, as age and retention do."""
-    with vault.exclusively():
-        vault.retire_buckets(buckets, now_ms)
-        announce()
-        vault.destroy_buckets(buckets, now_ms)
-        for bucket in buckets:
-            _drop(rows, bucket)
+    """Erase whole buckets, and of others only the contents of the calls that `parts` names.
 
-
-def erase_from_buckets(
-    vault: Vault, rows: ContentRows, calls: Mapping[int, frozenset[str]], announce: Announce, now_ms: int
-) -> None:
-    """Erase the contents that these buckets hold of these calls, and nothing of them elsewhere.
-
-    What retention does where a hold keeps a part of a bucket.
+    What age, retention and projects do where a hold keeps some of it.
     """
     with vault.exclusively():
+        vault.retire_buckets(whole, now_ms)
         announce()
-        for bucket, erased in calls.items():
+        vault.destroy_buckets(whole, now_ms)
+        for bucket in whole:
+            _drop(rows, bucket)
+        for bucket, erased in parts.items():
             _empty(vault, rows, bucket, erased, now_ms)
 
 

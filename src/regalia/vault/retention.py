@@ -1,14 +1,16 @@
 """What may be deleted, and what a legal hold keeps. Pure decisions over plain data.
 
 The rules:
-1. The content of a bucket is due when its window has been over for its class's `content_days`.
+1. The content of a bucket is due when its window has been over for its class's `content_days`. Its class is
+   the one it was sealed under and the one its project has now, whichever keeps for less long: what was
+   promised when something was said is kept, and a stricter class holds for what is there already.
 2. A hold covers the calls that meet all its terms: project, call ids, admission within a period.
 3. What an active hold covers is not deleted: not by age, not by project, not by call, whoever asks.
-4. A hold is active until it is lifted, and only someone else than who placed it can lift it.
+4. A hold is active until two persons have agreed to lift it: one asks, another one consents.
 5. Where a hold covers a part of a bucket, the rest is still deleted.
 
-Times are milliseconds since the epoch. A call's contents may be sealed up to LONGEST_CALL_MS after its
-admission, which decides whether a period covers it.
+Times are milliseconds since the epoch. A call's contents may be sealed up to SLACK_MS before or after its
+admission (it may last a day, and clocks are set), which decides whether a period covers it.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,28 +22,62 @@ from regalia.errors import RegaliaError
 from regalia.vault.register import Bucket
 
 DAY_MS = 86_400_000
-LONGEST_CALL_MS = 86_400_000
+SLACK_MS = DAY_MS
+DEFAULT = "default"
+"""The class of whatever has no other; it keeps for ever unless it is defined otherwise."""
 
 Days = Annotated[int, msgspec.Meta(ge=0, le=36_500)]
+ClassName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 
 
 class RetentionError(RegaliaError):
     """A retention class or a hold that can't be, or may not be changed so."""
 
 
-class RetentionClass(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """For how many days contents are kept, and the index by which a call's receipt is found."""
+class Held(RetentionError):
+    """A legal hold keeps what was to be erased; the message names the hold."""
 
-    name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-    content_days: Days
-    index_days: Days
+
+class RetentionClass(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """For how many days contents are kept, and the index by which a call is found; None is for ever."""
+
+    name: ClassName
+    content_days: Days | None = None
+    index_days: Days | None = None
 
     def __post_init__(self) -> None:
-        if self.index_days < self.content_days:
-            raise RetentionError(
-                f"the retention class {self.name!r} keeps contents for {self.content_days} days "
-                f"but the index that finds them for {self.index_days} only"
-            )
+        if self.index_days is None or self.content_days is not None and self.index_days >= self.content_days:
+            return
+        kept = "for ever" if self.content_days is None else f"for {self.content_days} days"
+        raise RetentionError(
+            f"the retention class {self.name!r} keeps contents {kept} "
+            f"but the index that finds them for {self.index_days} days only"
+        )
+
+
+class Rules(msgspec.Struct, frozen=True):
+    """The classes by name, and each project's class where it has one."""
+
+    classes: Mapping[str, RetentionClass]
+    projects: Mapping[str, str]
+
+    @property
+    def undefined(self) -> list[str]:
+        """The classes that projects name and nobody has defined."""
+        return sorted({*self.projects.values()} - self.classes.keys() - {DEFAULT})
+
+    def named(self, name: str) -> RetentionClass:
+        """A class; one that nobody has defined keeps for ever, rather than guess."""
+        return self.classes.get(name) or RetentionClass(name)
+
+    def of(self, project: str) -> RetentionClass:
+        """The class that a project has now."""
+        return self.named(self.projects.get(project, DEFAULT))
+
+    def content_days(self, bucket: Bucket) -> int | None:
+        """For how many days the bucket's contents are kept, None for ever."""
+        either = self.named(bucket.retention_class).content_days, self.of(bucket.project).content_days
+        return min((days for days in either if days is not None), default=None)
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -54,7 +90,7 @@ class Call(msgspec.Struct, frozen=True):
 
 class Hold(msgspec.Struct, frozen=True):
     """A legal hold on the calls that are of `project` (if given), among `calls` (if given) and admitted in
-    [begins, ends) (where given). `placed_by` and `lifted_by` identify persons, not their keys.
+    [begins, ends) (where given). `placed_by`, `asked_by` and `lifted_by` identify persons.
     """
 
     id: str
@@ -65,6 +101,8 @@ class Hold(msgspec.Struct, frozen=True):
     calls: frozenset[str] = frozenset()
     begins: int | None = None
     ends: int | None = None
+    asked_by: str = ""
+    asked: int | None = None
     lifted_by: str = ""
     lifted: int | None = None
 
@@ -98,8 +136,8 @@ class Hold(msgspec.Struct, frozen=True):
         return (
             self.active
             and (not self.project or self.project == bucket.project)
-            and (self.begins is None or self.begins < bucket.ends)
-            and (self.ends is None or bucket.begins - LONGEST_CALL_MS < self.ends)
+            and (self.begins is None or self.begins < bucket.ends + SLACK_MS)
+            and (self.ends is None or bucket.begins - SLACK_MS < self.ends)
         )
 
     def fills(self, bucket: Bucket) -> bool:
@@ -107,14 +145,14 @@ class Hold(msgspec.Struct, frozen=True):
         return (
             self.touches(bucket)
             and not self.calls
-            and (self.begins is None or self.begins <= bucket.begins - LONGEST_CALL_MS)
-            and (self.ends is None or bucket.ends <= self.ends)
+            and (self.begins is None or self.begins <= bucket.begins - SLACK_MS)
+            and (self.ends is None or bucket.ends + SLACK_MS <= self.ends)
         )
 
 
-class Due(msgspec.Struct, frozen=True):
-    """Buckets whose time is over: `whole` ones to destroy, ones that are `held`, and `mixed` ones, of which
-    `erasable` says which calls go.
+class Selection(msgspec.Struct, frozen=True):
+    """Buckets to erase: `whole` ones to destroy, ones that are `held`, and `mixed` ones, of which `erasable`
+    says which calls go.
     """
 
     whole: tuple[Bucket, ...]
@@ -122,17 +160,10 @@ class Due(msgspec.Struct, frozen=True):
     mixed: tuple[Bucket, ...]
 
 
-def due(
-    buckets: Iterable[Bucket], classes: Mapping[str, RetentionClass], holds: Sequence[Hold], now_ms: int
-) -> Due:
-    """What retention must delete now. Raises RetentionError for a bucket whose class nobody has defined."""
+def select(buckets: Iterable[Bucket], holds: Sequence[Hold]) -> Selection:
+    """Of the buckets that somebody wants erased, what the holds leave free."""
     whole, held, mixed = [], [], []
     for bucket in buckets:
-        found = classes.get(bucket.retention_class)
-        if found is None:
-            raise RetentionError(f"the retention class {bucket.retention_class!r} is not defined any more")
-        if now_ms < bucket.ends + found.content_days * DAY_MS:
-            continue
         touching = [hold for hold in holds if hold.touches(bucket)]
         if not touching:
             whole.append(bucket)
@@ -140,12 +171,22 @@ def due(
             held.append(bucket)
         else:
             mixed.append(bucket)
-    return Due(tuple(whole), tuple(held), tuple(mixed))
+    return Selection(tuple(whole), tuple(held), tuple(mixed))
+
+
+def due(buckets: Iterable[Bucket], rules: Rules, now_ms: int) -> list[Bucket]:
+    """The buckets whose time is over."""
+    over = []
+    for bucket in buckets:
+        days = rules.content_days(bucket)
+        if days is not None and now_ms >= bucket.ends + days * DAY_MS:
+            over.append(bucket)
+    return over
 
 
 def index_due(retention: RetentionClass, now_ms: int) -> int:
-    """The index entries of calls admitted before this time may go, unless a hold covers the call."""
-    return now_ms - retention.index_days * DAY_MS
+    """The index of calls admitted before this time may go, unless a hold covers the call; 0 for none."""
+    return 0 if retention.index_days is None else max(0, now_ms - retention.index_days * DAY_MS)
 
 
 def erasable(calls: Iterable[Call], holds: Sequence[Hold]) -> tuple[frozenset[str], frozenset[str]]:
@@ -156,14 +197,34 @@ def erasable(calls: Iterable[Call], holds: Sequence[Hold]) -> tuple[frozenset[st
 
 
 def holds_on_project(project: str, holds: Iterable[Hold]) -> list[Hold]:
-    """The holds for which the project's keys may not be destroyed: its calls must be erased one by one."""
+    """The holds for which the project's keys may not be destroyed all at once."""
     return [hold for hold in holds if hold.active and hold.project in ("", project)]
 
 
+def keeping(calls: Iterable[Call], buckets: Iterable[Bucket], holds: Iterable[Hold]) -> list[Hold]:
+    """The holds that cover one of the calls, or may cover something in one of the buckets."""
+    every, all_buckets = list(calls), list(buckets)
+    return [
+        hold
+        for hold in holds
+        if any(hold.covers(call) for call in every) or any(hold.touches(bucket) for bucket in all_buckets)
+    ]
+
+
 def lift(hold: Hold, actor: str, now_ms: int) -> Hold:
-    """The hold, lifted by `actor`. Raises RetentionError if this person may not."""
+    """The hold after `actor` asked to lift it, or consented to what somebody else has asked.
+
+    Raises RetentionError if this person may not.
+    """
     if not hold.active:
         raise RetentionError(f"the hold {hold.id} has been lifted already")
-    if not actor or actor == hold.placed_by:
-        raise RetentionError(f"the hold {hold.id} must be lifted by someone else than who placed it")
+    if not actor:
+        raise RetentionError(f"the hold {hold.id} is not lifted by nobody")
+    if not hold.asked_by:
+        return msgspec.structs.replace(hold, asked_by=actor, asked=now_ms)
+    if actor == hold.asked_by:
+        raise RetentionError(
+            f"you have asked to lift the hold {hold.id} already: somebody else has to consent, with a key or "
+            "user of their own"
+        )
     return msgspec.structs.replace(hold, lifted_by=actor, lifted=now_ms)

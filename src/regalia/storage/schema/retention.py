@@ -1,7 +1,7 @@
 """How long contents are kept, what holds them, and which of the log's files have been archived.
 
-A project without a row in `project_retention` has the class "default", which keeps for ever unless
-`retention_classes` says otherwise. NULL days mean for ever. Times are milliseconds since the epoch.
+A project names its class in `projects.retention`; one that is not in `retention_classes` keeps for ever, as
+NULL days do. Times are milliseconds since the epoch.
 """
 
 from sqlalchemy import Column, LargeBinary, Table, Text
@@ -18,21 +18,12 @@ retention_classes = Table(
     comment="For how many days contents are kept, and the index by which they are found.",
 )
 
-project_retention = Table(
-    "project_retention",
-    metadata,
-    Column("project", Text, primary_key=True),
-    Column("retention", Text, nullable=False),
-    Column("changed", Int64, nullable=False),
-    comment="Each project's retention class; without a row it is `default`.",
-)
-
 retention_marks = Table(
     "retention_marks",
     metadata,
-    Column("project", Text, primary_key=True),
+    Column("retention", Text, primary_key=True),
     Column("index_before", Int64, nullable=False),
-    comment="Up to which admission the index of a project's calls has been gone through; only saves work.",
+    comment="Up to which admission the index has been gone through for a class; only saves work.",
 )
 
 erasure_projects = Table(
@@ -40,6 +31,7 @@ erasure_projects = Table(
     metadata,
     Column("project", Text, primary_key=True),
     Column("erasure", Text, primary_key=True),
+    Column("since", Int64, nullable=False),
     Column("before", Int64, nullable=False),
     comment="The projects of an erasure by retention, each with the admissions that it covers.",
 )

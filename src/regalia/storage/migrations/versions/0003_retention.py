@@ -22,22 +22,16 @@ def upgrade() -> None:
         comment="For how many days contents are kept, and the index by which they are found.",
     )
     op.create_table(
-        "project_retention",
-        sa.Column("project", sa.Text, primary_key=True),
-        sa.Column("retention", sa.Text, nullable=False),
-        sa.Column("changed", INT64, nullable=False),
-        comment="Each project's retention class; without a row it is `default`.",
-    )
-    op.create_table(
         "retention_marks",
-        sa.Column("project", sa.Text, primary_key=True),
+        sa.Column("retention", sa.Text, primary_key=True),
         sa.Column("index_before", INT64, nullable=False),
-        comment="Up to which admission the index of a project's calls has been gone through; only saves work.",
+        comment="Up to which admission the index has been gone through for a class; only saves work.",
     )
     op.create_table(
         "erasure_projects",
         sa.Column("project", sa.Text, primary_key=True),
         sa.Column("erasure", sa.Text, primary_key=True),
+        sa.Column("since", INT64, nullable=False),
         sa.Column("before", INT64, nullable=False),
         comment="The projects of an erasure by retention, each with the admissions that it covers.",
     )
