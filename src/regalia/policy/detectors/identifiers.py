@@ -1,0 +1,234 @@
+"""The detector of personal identifiers: every recogniser of every country over one pass of a text.
+
+It looks at the text once for digits and once for "@"; a text without either costs a few microseconds. Numbers
+are cut out once and handed to the recognisers of their length. Of findings that overlap, the most confident
+stays.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from fnmatch import fnmatchcase
+from typing import Any
+
+from regalia.policy.detector import Resources
+from regalia.policy.detectors import (
+    email,
+    european,
+    everywhere,
+    gulf,
+    indonesia,
+    kenya,
+    labelled,
+    malaysia,
+    phones,
+    singapore,
+    vietnam,
+)
+from regalia.policy.detectors.context import Surroundings
+from regalia.policy.detectors.numbers import FEWEST, MAX_DIGITS, RUN, Number, numbers, token
+from regalia.policy.detectors.recogniser import THRESHOLD, Recogniser, confidence
+from regalia.policy.finding import Finding, Strength
+
+NAME = "identifiers"
+RECOGNISERS: tuple[Recogniser, ...] = (
+    *malaysia.RECOGNISERS,
+    *singapore.RECOGNISERS,
+    *gulf.RECOGNISERS,
+    *kenya.RECOGNISERS,
+    *indonesia.RECOGNISERS,
+    *vietnam.RECOGNISERS,
+    *european.RECOGNISERS,
+    everywhere.CARD,
+    *phones.RECOGNISERS,
+)
+OTHER_KINDS = ("email", "iban", "passport", "date_of_birth", "phone", european.CODICE_FISCALE.kind)
+"""Kinds that are found by other ways than a recogniser of numbers."""
+
+_DIGIT = re.compile("[0-9]")
+_JOINED = re.compile(
+    r"[\s,;/&|]{0,4}(?:and|or|dan|atau|serta|na|au|và|hoặc|und|oder|et|ou|y|o|e|en|i|oraz|و|أو|和|与|、)?[\s,;]{0,3}"
+)
+_FISCAL_TAIL = re.compile(r"[0-9L-V]{2}[A-Za-z][0-9L-V]{2}[A-Za-z][0-9L-V]{3}[A-Za-z](?![A-Za-z0-9])")
+_FISCAL_HEAD = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{6}\Z")
+_PREFIX_LETTERS = re.compile(r"[A-Za-z]{2,8}\Z")
+
+
+class Identifiers:
+    """Finds what `kinds` name (all when empty); each may end in `.*`."""
+
+    name = NAME
+
+    def __init__(self, kinds: Iterable[str] = ()) -> None:
+        wanted = tuple(kinds)
+
+        def looked_for(kind: str) -> bool:
+            return not wanted or any(fnmatchcase(kind, one) for one in wanted)
+
+        self._of_digits: dict[int, list[Recogniser]] = defaultdict(list)
+        self._of_letters: dict[int, list[Recogniser]] = defaultdict(list)
+        for recogniser in RECOGNISERS:
+            if looked_for(recogniser.kind):
+                index = self._of_letters if recogniser.letters else self._of_digits
+                for length in recogniser.lengths:
+                    index[length].append(recogniser)
+        self._phones = any(looked_for(kind) for kind in _phone_kinds())
+        self._looked_for = looked_for
+        lengths = set(self._of_digits) | (set(phones.INTERNATIONAL_LENGTHS) if self._phones else set())
+        self._lengths = frozenset(length for length in lengths if length <= MAX_DIGITS)
+        self._email, self._iban = looked_for("email"), looked_for("iban")
+        self._passport, self._birth = looked_for("passport"), looked_for("date_of_birth")
+        self._fiscal = looked_for(european.CODICE_FISCALE.kind)
+
+    def find(self, text: str) -> list[Finding]:
+        """The identifiers in a normalised text; no two overlap."""
+        found: list[Finding] = []
+        if self._email and "@" in text:
+            found += (self._finding("email", span, email.SCORE, "format") for span in email.emails(text))
+        if _DIGIT.search(text):
+            lower = _lower(text)
+            found += self._in_runs(text, lower)
+            if self._birth:
+                spans = labelled.dates_of_birth(text, lower)
+                found += (self._finding("date_of_birth", span, labelled.SCORE, "context") for span in spans)
+            if self._passport:
+                spans = labelled.passports(text, lower)
+                found += (self._finding("passport", span, labelled.SCORE, "context") for span in spans)
+        return without_overlaps(found) if len(found) > 1 else found
+
+    def _finding(self, kind: str, span: tuple[int, int], score: float, strength: Strength) -> Finding:
+        return Finding(kind, span[0], span[1], score, strength, NAME)
+
+    def _in_runs(self, text: str, lower: str) -> Iterator[Finding]:
+        """What lies in or around runs of digits."""
+        floor = previous = 0
+        for run in RUN.finditer(text):
+            start, end = run.span()
+            touches = start > 0 and text[start - 1].isalpha()
+            if self._iban and touches and (number := everywhere.iban(text, run)):
+                yield self._finding("iban", (number.start, number.end), 0.98, "checksum")
+            if self._fiscal and end - start == 2 and touches and (fiscal := self._codice_fiscale(text, run)):
+                yield fiscal
+            if end - start < FEWEST:
+                continue
+            if previous and not _JOINED.fullmatch(text, previous, start):
+                floor = previous
+            previous = end
+            yield from self._in_run(text, lower, run, floor)
+
+    def _in_run(self, text: str, lower: str, run: re.Match[str], floor: int) -> Iterator[Finding]:
+        """The numbers of one run, and the token it is part of."""
+        for number in numbers(text, run, self._lengths):
+            if self._phones and (phone := self._phone(text, number)):
+                yield phone
+            yield from self._recognised(lower, number, floor)
+        if (letters := token(text, run)) is not None:
+            yield from self._recognised(lower, letters, floor)
+            if glued := _without_label(text, run):
+                yield from self._recognised(lower, glued, floor, word_only=True)
+
+    def _recognised(
+        self, lower: str, number: Number, floor: int, word_only: bool = False
+    ) -> Iterator[Finding]:
+        """What the recognisers of its length make of a number."""
+        around: Surroundings | None = None
+        index = self._of_digits if number.compact.isdigit() else self._of_letters
+        for recogniser in index.get(len(number.compact), ()):
+            if not recogniser.accepts(number.compact):
+                continue
+            if around is None:
+                around = Surroundings(lower, floor, number.start, number.end)
+            word = around.speaks(recogniser.words)
+            if word_only and word <= 0:
+                continue
+            score = confidence(recogniser.base, _grouping(recogniser, number), word)
+            if score >= THRESHOLD:
+                span = number.start, number.end
+                yield self._finding(recogniser.kind, span, score, recogniser.strength)
+
+    def _phone(self, text: str, number: Number) -> Finding | None:
+        """The number as one in international form."""
+        start, digits = number.start, number.compact
+        before = text[max(0, start - 2) : start]
+        if before.endswith("+(") or before.endswith("+"):
+            start -= 2 if before.endswith("(") else 1
+        elif digits.startswith("00"):
+            digits = digits[2:]
+        else:
+            return None
+        kind = phones.international(digits)
+        if not kind or not self._looked_for(kind):
+            return None
+        return self._finding(kind, (start, number.end), phones.INTERNATIONAL_SCORE, "format")
+
+    def _codice_fiscale(self, text: str, run: re.Match[str]) -> Finding | None:
+        """An Italian tax code, whose first digits are the run."""
+        start = run.start()
+        tail = _FISCAL_TAIL.match(text, start)
+        if tail is None or not _FISCAL_HEAD.search(text, max(0, start - 7), start):
+            return None
+        span = start - 6, tail.end()
+        recogniser = european.CODICE_FISCALE
+        if not recogniser.accepts(text[span[0] : span[1]].upper()):
+            return None
+        return self._finding(recogniser.kind, span, recogniser.base, recogniser.strength)
+
+
+def _phone_kinds() -> Iterator[str]:
+    """Every kind of telephone number."""
+    yield "phone"
+    yield from {recogniser.kind for recogniser in phones.RECOGNISERS}
+
+
+def _lower(text: str) -> str:
+    """The text in lower case, position by position."""
+    lower = text.lower()
+    return (
+        lower if len(lower) == len(text) else "".join(c if len(c.lower()) != 1 else c.lower() for c in text)
+    )
+
+
+def _grouping(recogniser: Recogniser, number: Number) -> int:
+    """1 when a number is grouped as usual, -1 when otherwise, 0 when in one piece or nothing is usual."""
+    if len(number.groups) < 2 or not recogniser.groupings:
+        return 0
+    return 1 if number.groups in recogniser.groupings else -1
+
+
+def _without_label(text: str, run: re.Match[str]) -> Number | None:
+    """A number in one piece with its label, "NRIC900101145567", without the label."""
+    start, end = run.span()
+    after = text[end : end + 1]
+    if not run.group().isdigit() or (after.isascii() and after.isalnum()):
+        return None
+    if not _PREFIX_LETTERS.search(text, max(0, start - 9), start):
+        return None
+    return Number(start, end, run.group(), (end - start,))
+
+
+def without_overlaps(found: list[Finding]) -> list[Finding]:
+    """The most confident of findings that overlap; of equals the longest, then the first."""
+    found.sort(key=lambda one: (-one.score, one.start - one.end, one.start))
+    taken: list[Finding] = []
+    claimed: set[int] = set()
+    for one in found:
+        span = range(one.start, one.end)
+        # identifiers are short, so their positions can be told one by one
+        if claimed.isdisjoint(span):
+            claimed.update(span)
+            taken.append(one)
+    return taken
+
+
+def make(options: Mapping[str, Any], resources: Resources) -> Identifiers:
+    """The factory that packs use: `kinds` is the only option."""
+    del resources
+    kinds = options.get("kinds", [])
+    unknown = set(options) - {"kinds"}
+    if unknown:
+        raise ValueError(f"the detector {NAME} has no option {', '.join(sorted(unknown))}; it has: kinds")
+    if not isinstance(kinds, list) or not all(isinstance(kind, str) for kind in kinds):
+        raise ValueError(
+            f'the option kinds of the detector {NAME} is a list of kinds such as ["my.*", "email"]'
+        )
+    return Identifiers(kinds)

@@ -1,0 +1,193 @@
+"""Which language a text is in, from its script and its function words; for rails that allow some languages.
+
+Small on purpose: no model, a few microseconds for a short text. Malay and Indonesian are one group, "ms":
+their written forms can't be told apart in a sentence or two. A text without enough evidence (a name, a
+number, code) is in no language, and such a rail lets it pass. Of a long text four samples are read.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from regalia.policy.detector import Resources
+from regalia.policy.detectors.function_words import ARABIC, CYRILLIC, LATIN
+from regalia.policy.finding import Finding
+
+NAME = "language"
+GROUPS = {"id": "ms", "in": "ms", "zsm": "ms", "zlm": "ms", "cmn": "zh", "yue": "zh", "nb": "no", "nn": "no"}
+"""Codes that mean a language of another code here."""
+
+_SCRIPTS: tuple[tuple[str, str], ...] = (
+    ("ar", "\u0600-\u06ff\u0750-\u077f\u08a0-\u08ff\ufb50-\ufdff\ufe70-\ufefc"),
+    ("zh", "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"),
+    ("ja", "\u3040-\u30ff\u31f0-\u31ff"),
+    ("ko", "\u1100-\u11ff\uac00-\ud7af"),
+    ("ta", "\u0b80-\u0bff"),
+    ("hi", "\u0900-\u097f"),
+    ("bn", "\u0980-\u09ff"),
+    ("te", "\u0c00-\u0c7f"),
+    ("ml", "\u0d00-\u0d7f"),
+    ("th", "\u0e00-\u0e7f"),
+    ("my", "\u1000-\u109f"),
+    ("km", "\u1780-\u17ff"),
+    ("am", "\u1200-\u137f"),
+    ("ru", "\u0400-\u04ff"),
+    ("el", "\u0370-\u03ff\u1f00-\u1fff"),
+    ("he", "\u0590-\u05ff"),
+)
+_LETTERS_OF = tuple((code, re.compile(f"[{letters}]+")) for code, letters in _SCRIPTS)
+_BLOCK = 4
+_BLOCKS = {
+    block: code
+    for code, letters in _SCRIPTS
+    for low, high in zip(letters[::3], letters[2::3], strict=True)
+    for block in range(ord(low) >> _BLOCK, (ord(high) >> _BLOCK) + 1)
+}
+"""Scripts by blocks of sixteen code points: to see at a glance which are there at all."""
+_NOT_ARABIC = frozenset("پچژگکیٹڈڑےںہ")
+"""Letters of Persian and Urdu that Arabic does not use."""
+_BEYOND_LATIN = re.compile("[\u0370-\u1cff\u1f00-\u1fff\u3040-\ufefc]")
+_LATIN_WORD = re.compile("[a-z\u00df-\u024f\u1ea0-\u1ef9]+")
+_WORD = re.compile(r"[^\W\d_]+")
+_WEIGHT = {"zh": 2.5, "ja": 2.5, "ko": 2.0}
+"""Letters that one character of a script is worth."""
+
+_SAMPLE, _SAMPLES = 1024, 4
+_FEWEST_HITS = 2.0
+_FEWEST_LETTERS = 4
+_LARGE_SHARE = 0.3
+"""From this share of the letters on, a second language of a text is told as well."""
+
+
+Index = Mapping[str, tuple[tuple[str, float], ...]]
+
+
+def _index(lists: Mapping[str, str]) -> Index:
+    """Each word with the languages it speaks for; a word of several speaks for each the less."""
+    languages: dict[str, list[str]] = {}
+    for language, words in lists.items():
+        for word in words.split():
+            languages.setdefault(word, []).append(language)
+    return {word: tuple((one, 1 / len(those)) for one in those) for word, those in languages.items()}
+
+
+_LATIN_INDEX, _CYRILLIC_INDEX, _ARABIC_INDEX = _index(LATIN), _index(CYRILLIC), _index(ARABIC)
+
+
+def languages(text: str) -> dict[str, float]:
+    """The languages of a text with their shares of its letters, as far as there is evidence."""
+    text = _sample(text).lower()
+    letters: dict[str, float] = {}
+    if not text.isascii() and _BEYOND_LATIN.search(text):
+        letters = _by_script(text)
+    words = _LATIN_WORD.findall(text)
+    hits = _hits(words, _LATIN_INDEX)
+    latin = sum(map(len, words))
+    total = sum(letters.values()) + latin
+    if total < _FEWEST_LETTERS:
+        return {}
+    found = {code: count / total for code, count in letters.items() if count >= _FEWEST_LETTERS}
+    if hits:
+        first = max(hits, key=lambda code: hits[code])
+        rest = max((count for code, count in hits.items() if code != first), default=0.0)
+        if hits[first] >= _FEWEST_HITS and hits[first] >= 1.3 * rest:
+            found[first] = latin / total
+        if rest >= _FEWEST_HITS * 2 and rest >= hits[first] * 0.5:
+            # two languages side by side: each has its share of the hits
+            both = hits[first] + rest
+            second = next(code for code, count in hits.items() if count == rest and code != first)
+            found[first] = latin / total * hits[first] / both
+            found[second] = latin / total * rest / both
+    return found
+
+
+def _hits(words: list[str], index: Index) -> dict[str, float]:
+    """How much the words speak for each language."""
+    hits: dict[str, float] = {}
+    for entries in filter(None, map(index.get, words)):
+        for language, weight in entries:
+            hits[language] = hits.get(language, 0.0) + weight
+    return hits
+
+
+def _sample(text: str) -> str:
+    """The text, or of a long one some stretches evenly apart."""
+    if len(text) <= _SAMPLE * _SAMPLES:
+        return text
+    step = (len(text) - _SAMPLE) // (_SAMPLES - 1)
+    return " ".join(text[at : at + _SAMPLE] for at in range(0, step * _SAMPLES, step))
+
+
+def _by_script(text: str) -> dict[str, float]:
+    """Letters by the language that its script stands for."""
+    letters = {}
+    characters = set(text)
+    present = {_BLOCKS.get(ord(character) >> _BLOCK) for character in characters}
+    for code, pattern in _LETTERS_OF:
+        if code not in present:
+            continue
+        if count := sum(map(len, pattern.findall(text))):
+            letters[code] = count * _WEIGHT.get(code, 1.0)
+    if "ja" in letters and letters["ja"] > 0.1 * letters.get("zh", 0.0):
+        letters["ja"] += letters.pop("zh", 0.0)
+    if "ru" in letters:
+        _decide(text, letters, "ru", _CYRILLIC_INDEX)
+    if "ar" in letters and not characters.isdisjoint(_NOT_ARABIC):
+        _decide(text, letters, "ar", _ARABIC_INDEX)
+    return letters
+
+
+def _decide(text: str, letters: dict[str, float], code: str, index: Index) -> None:
+    """Give a script's letters to the language its words speak for."""
+    hits = {code: 0.0} | _hits(_WORD.findall(text), index)
+    likely = max(hits, key=lambda one: hits[one])
+    if likely != code and hits[likely] >= 1.0:
+        letters[likely] = letters.pop(code)
+
+
+class Language:
+    """Finds languages other than those allowed; every language where none is named."""
+
+    name = NAME
+
+    def __init__(self, allow: Iterable[str] = ()) -> None:
+        self._allowed = frozenset(group(code) for code in allow)
+
+    def find(self, text: str) -> list[Finding]:
+        """One finding over the whole text for each language, by falling share."""
+        shares = languages(text)
+        if not shares:
+            return []
+        most = max(shares.values())
+        found = []
+        for code, share in sorted(shares.items(), key=lambda one: -one[1]):
+            if code not in self._allowed and (share == most or share >= _LARGE_SHARE):
+                score = round(0.5 + share * 0.45, 2)
+                found.append(Finding(f"language.{code}", 0, len(text), score, "model", NAME))
+        return found
+
+
+def group(code: str) -> str:
+    """The code under which a language is found: that of its group, without region and script."""
+    plain = code.lower().partition("-")[0]
+    return GROUPS.get(plain, plain)
+
+
+def known() -> frozenset[str]:
+    """Every code that can be found."""
+    return frozenset(LATIN) | {code for code, _ in _SCRIPTS} | frozenset(CYRILLIC) | frozenset(ARABIC)
+
+
+def make(options: Mapping[str, Any], resources: Resources) -> Language:
+    """The factory that packs use: `allow` is a list of language codes."""
+    del resources
+    if unknown := set(options) - {"allow", "kinds"}:
+        raise ValueError(f"the detector {NAME} has no option {', '.join(sorted(unknown))}; it has: allow")
+    allow = options.get("allow", [])
+    if not isinstance(allow, list) or not all(isinstance(code, str) for code in allow):
+        raise ValueError(f"the option allow of the detector {NAME} is a list of codes such as [ms, en]")
+    if missing := sorted(code for code in allow if group(code) not in known()):
+        raise ValueError(
+            f"the detector {NAME} does not know {', '.join(missing)}; it knows {', '.join(sorted(known()))}"
+        )
+    return Language(allow)

@@ -1,0 +1,221 @@
+"""Keys and credentials: the forms that issuers give them, private keys, and values assigned to telling names.
+
+A literal that every form holds is looked for first, at the cost of a string search each; only where it stands
+is the form itself tried, and it is bounded. A value behind a name such as `password` counts when it is long
+and mixed enough not to be a word or a placeholder.
+"""
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from regalia.policy.detector import Resources
+from regalia.policy.finding import Finding, Strength
+
+NAME = "secrets"
+
+_ALNUM = "[A-Za-z0-9]"
+_FORMS: tuple[tuple[str, str, str], ...] = (
+    # kind, the literal it begins with, the form from there on
+    ("secret.regalia_key", "rgl_", r"rgl_[a-z2-7]{48}"),
+    ("secret.aws_access_key", "AKIA", r"AKIA[A-Z0-9]{16}"),
+    ("secret.aws_access_key", "ASIA", r"ASIA[A-Z0-9]{16}"),
+    ("secret.github_token", "ghp_", rf"ghp_{_ALNUM}{{36,255}}"),
+    ("secret.github_token", "gho_", rf"gho_{_ALNUM}{{36,255}}"),
+    ("secret.github_token", "ghu_", rf"ghu_{_ALNUM}{{36,255}}"),
+    ("secret.github_token", "ghs_", rf"ghs_{_ALNUM}{{36,255}}"),
+    ("secret.github_token", "ghr_", rf"ghr_{_ALNUM}{{36,255}}"),
+    ("secret.github_token", "github_pat_", r"github_pat_[A-Za-z0-9_]{60,255}"),
+    ("secret.gitlab_token", "glpat-", r"glpat-[A-Za-z0-9_-]{20,64}"),
+    ("secret.slack_token", "xox", r"xox[abeoprs]-[A-Za-z0-9-]{10,250}"),
+    ("secret.slack_webhook", "hooks.slack.com/services/", r"hooks\.slack\.com/services/[A-Za-z0-9/]{20,80}"),
+    ("secret.stripe_key", "k_live_", rf"k_live_{_ALNUM}{{16,128}}"),
+    ("secret.stripe_key", "k_test_", rf"k_test_{_ALNUM}{{16,128}}"),
+    ("secret.api_key", "sk-", r"sk-[A-Za-z0-9_-]{20,255}"),
+    ("secret.google_key", "AIza", r"AIza[A-Za-z0-9_-]{35}"),
+    ("secret.google_token", "ya29.", r"ya29\.[A-Za-z0-9_-]{20,512}"),
+    ("secret.huggingface_token", "hf_", rf"hf_{_ALNUM}{{30,64}}"),
+    ("secret.npm_token", "npm_", rf"npm_{_ALNUM}{{36}}"),
+    ("secret.pypi_token", "pypi-", r"pypi-[A-Za-z0-9_-]{50,512}"),
+    ("secret.sendgrid_key", "SG.", r"SG\.[A-Za-z0-9_-]{16,64}\.[A-Za-z0-9_-]{16,64}"),
+    ("secret.digitalocean_token", "dop_v1_", r"dop_v1_[a-f0-9]{64}"),
+    ("secret.databricks_token", "dapi", r"dapi[a-f0-9]{32}"),
+    ("secret.age_key", "AGE-SECRET-KEY-1", r"AGE-SECRET-KEY-1[A-Z0-9]{50,64}"),
+    ("secret.azure_key", "AccountKey=", r"AccountKey=[A-Za-z0-9+/]{40,120}={0,2}"),
+    ("secret.jwt", "eyJ", r"eyJ[A-Za-z0-9_-]{8,4096}\.[A-Za-z0-9_-]{8,8192}\.[A-Za-z0-9_-]{10,2048}"),
+)  # fmt: skip
+_COMPILED = tuple((kind, literal, re.compile(form)) for kind, literal, form in _FORMS)
+_BY_SIGN = tuple(
+    (sign, tuple(form for form in _COMPILED if sign in form[1] and not (sign == "-" and "_" in form[1])))
+    for sign in ("_", "-", "=", "/", "xox", "AIza", "ya29", "AKIA", "ASIA", "SG.", "dapi", "eyJ")
+)
+"""The forms by a sign that their literals hold: where it is missing, none of them is looked for."""
+_AFTER_LETTERS = frozenset({"k_live_", "k_test_", "AccountKey=", "hooks.slack.com/services/"})
+"""Literals that other letters may precede ("sk_live_", "rk_live_")."""
+
+_DASHES = "-----"
+_PEM = re.compile(r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
+_PEM_END = re.compile(r"-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
+_PEM_BODY = re.compile(r"[A-Za-z0-9+/=\s\\]{64,}+\Z")
+_PEM_LONGEST = 16_384
+
+_URL = re.compile(r"[a-z][a-z0-9+.-]{1,20}://[^\s:/@]{1,128}:([^\s/@]{3,256})@")
+
+_NAMES = (
+    "password", "passwd", "passphrase", "secret", "token", "apikey", "api_key", "api-key", "api key",
+    "access_key", "access key", "accesskey", "private_key", "credential", "bearer", "pwd", "kata laluan",
+    "katalaluan", "kata sandi", "nenosiri", "nywila", "mật khẩu", "passwort", "kennwort", "mot de passe",
+    "contraseña", "wachtwoord", "hasło", "كلمة المرور", "كلمة السر", "密码", "密碼", "கடவுச்சொல்",
+)  # fmt: skip
+_ASSIGNED = re.compile(
+    r"""["']?(?:[ ]?(?:is|ialah|adalah|ni|là|ist|est|es|هي))?[ \t]{0,2}"""
+    r"""(?:=>|:=|=|:|：|[ ](?:is|ialah|adalah|ni|là|ist)[ ]|[ ])[ \t]{0,3}(["'`]?)([^\s"'`<>]{6,512})"""
+)
+_SURE = re.compile(r"""["']?[ \t]{0,2}(?:=>|:=|=|:|：)""")
+_PLACEHOLDER = re.compile(
+    r"(?i)(?:x{4,}|\*{3,}|\.{3,}|\$\{|\{\{|<|your|example|changeme|placeholder|redacted|none|null|true|false|process\.env"
+    r"|os\.environ|getenv|secrets?\.|config\.|self\.|required|optional|string)"
+)
+_FEWEST = {"password": 6, "other": 12}
+
+
+class Secrets:
+    """Finds credentials in a normalised text."""
+
+    name = NAME
+
+    def find(self, text: str) -> list[Finding]:
+        """The credentials in it; of two that overlap the one of a known form."""
+        found = [
+            _finding(kind, match.span(), 0.95, "format")
+            for sign, forms in _BY_SIGN
+            if sign in text
+            for kind, literal, form in forms
+            if literal in text
+            for match in _matches(text, literal, form)
+        ]
+        if _DASHES in text and "PRIVATE KEY" in text:
+            found += (_finding("secret.private_key", span, 0.99, "format") for span in _private_keys(text))
+        if "://" in text and "@" in text:
+            found += (
+                _finding("secret.url_password", match.span(1), 0.9, "format") for match in _URL.finditer(text)
+            )
+        known = [(one.start, one.end) for one in found]
+        for start, end, score in _assigned(text):
+            if not any(start < other_end and other_start < end for other_start, other_end in known):
+                found.append(_finding("secret.assignment", (start, end), score, "context"))
+                known.append((start, end))
+        return found
+
+
+def _finding(kind: str, span: tuple[int, int], score: float, strength: Strength) -> Finding:
+    return Finding(kind, span[0], span[1], score, strength, NAME)
+
+
+def _matches(text: str, literal: str, form: re.Pattern[str]) -> Iterator[re.Match[str]]:
+    """The form wherever its literal begins a word."""
+    at = text.find(literal)
+    while at >= 0:
+        free = at == 0 or not (text[at - 1].isalnum() or text[at - 1] == "_") or literal in _AFTER_LETTERS
+        match = form.match(text, at) if free else None
+        if match:
+            yield match
+        at = text.find(literal, match.end() if match else at + len(literal))
+
+
+def _private_keys(text: str) -> Iterator[tuple[int, int]]:
+    """From a private key's first line to its last, or as much of it as the piece of text holds."""
+    first = _PEM_END.search(text)
+    begin = _PEM.search(text)
+    if first and (begin is None or first.start() < begin.start()) and _PEM_BODY.match(text, 0, first.start()):
+        yield 0, first.end()
+    for begin in _PEM.finditer(text):
+        end = _PEM_END.search(text, begin.end(), begin.end() + _PEM_LONGEST)
+        yield begin.start(), end.end() if end else min(len(text), begin.end() + _PEM_LONGEST)
+
+
+def _assigned(text: str) -> Iterator[tuple[int, int, float]]:
+    """Values assigned to telling names: span and score."""
+    lower = text.lower()
+    if len(lower) != len(text):
+        lower = text
+    done = 0
+    places = sorted(
+        (at + len(name), name in _PASSWORDS)
+        for name in _NAMES
+        if name in lower
+        for at in _places(lower, name)
+    )
+    for place, password in places:
+        value = _ASSIGNED.match(text, place) if place >= done else None
+        if value is None:
+            continue
+        secret = value.group(2).rstrip(".,;:)]}!?")
+        sure = _SURE.match(text, place) is not None
+        if _is_secret(secret, password, sure):
+            start = value.start(2)
+            done = start + len(secret)
+            yield start, done, 0.85 if sure else 0.7
+
+
+_PASSWORDS = frozenset(
+    name for name in _NAMES if not re.search("token|key|secret|credential|bearer", name)
+)  # fmt: skip
+
+
+def _stems() -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Names by a piece of them that several share, so that fewer searches say that there is none."""
+    stems = ("pass", "secret", "token", "key", "credential", "bearer", "pwd", "kata")
+    left = list(_NAMES)
+    found = []
+    for stem in (*stems, *_NAMES):
+        names = tuple(name for name in left if stem in name)
+        if names:
+            found.append((stem, names))
+            left = [name for name in left if name not in names]
+    return tuple(found)
+
+
+_BY_STEM = _stems()
+
+
+def _places(lower: str, name: str) -> Iterator[int]:
+    at = lower.find(name)
+    while at >= 0:
+        yield at
+        at = lower.find(name, at + len(name))
+
+
+def _is_secret(value: str, password: bool, sure: bool) -> bool:
+    """Whether a value is mixed enough: no word, no placeholder, no name of a variable."""
+    if len(value) < _FEWEST["password" if password else "other"] or _PLACEHOLDER.match(value):
+        return False
+    kinds = sum(
+        (
+            any(character.islower() for character in value),
+            any(character.isupper() for character in value),
+            any(character.isdigit() for character in value),
+            any(not character.isalnum() and character not in "_-." for character in value),
+        )
+    )
+    if password:
+        return kinds >= (2 if sure else 3) and not value.replace("_", "").isalpha()
+    return any(character.isdigit() for character in value) and kinds >= 2 and entropy(value) >= 3.0
+
+
+def entropy(value: str) -> float:
+    """Shannon's entropy of a value's characters, in bits a character."""
+    size = len(value)
+    return -sum(
+        count / size * math.log2(count / size)
+        for count in (value.count(character) for character in set(value))
+    )
+
+
+def make(options: Mapping[str, Any], resources: Resources) -> Secrets:
+    """The factory that packs use; `kinds` is taken for symmetry and changes nothing."""
+    del resources
+    if unknown := set(options) - {"kinds"}:
+        raise ValueError(f"the detector {NAME} has no option {', '.join(sorted(unknown))}")
+    return Secrets()
