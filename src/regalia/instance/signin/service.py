@@ -12,7 +12,7 @@ from collections.abc import Callable
 import msgspec
 import structlog
 
-from regalia.config import Config, IdentityProvider
+from regalia.config import Config, IdentityProvider, Scim
 from regalia.errors import RegaliaError
 from regalia.identity import Principal
 from regalia.identity.signin import flow
@@ -25,6 +25,7 @@ from regalia.identity.signin.tokens import id_token, key_of
 from regalia.instance.signin.bearers import Bearers, at_work
 from regalia.instance.signin.people import Person, map_groups, person_of
 from regalia.instance.signin.recording import LOCAL, Recording
+from regalia.instance.signin.scim import Provisioning
 from regalia.instance.tenancy.tenancy import Tenancy
 
 _LOG = structlog.get_logger()
@@ -63,6 +64,7 @@ class SignIn:
             raise RegaliaError("signin.providers: every provider needs its own name, and `local` is taken")
         if len({one.issuer for one in settings.providers}) != len(settings.providers):
             raise RegaliaError("signin.providers: every issuer may be there once")
+        self.provisioning = self._provisioning_of(settings.scim)
         self._recording = Recording(at)
         self._bearers = Bearers(at, self.issuers, self._recording, at.clock)
         self._accounts = Accounts(at.database, at.secret)
@@ -230,6 +232,14 @@ class SignIn:
         if user is None or user.disabled is not None:
             raise NotLetIn("deprovisioned", found.user)
         return found
+
+    def _provisioning_of(self, scim: Scim) -> Provisioning | None:
+        if not scim.token:
+            return None
+        issuer = self.issuers.get(scim.provider)
+        if issuer is None:
+            raise RegaliaError("signin.scim.provider must name one of signin.providers")
+        return Provisioning(self._at, issuer.provider)
 
     def _roles_by_scim(self, provider: IdentityProvider) -> bool:
         return bool(self.settings.scim.token) and self.settings.scim.provider == provider.name
