@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 from litestar import Litestar
 
+from regalia.api.tenancy import describe_operations
 from regalia.gateway import ROUTES, Route
 
 _ERROR: dict[str, Any] = {
@@ -47,6 +48,10 @@ def describe(site: Litestar) -> dict[str, Any]:
     schemas |= components | {"Error": _ERROR}
     for route, struct in zip(ROUTES, structs, strict=True):
         document["paths"][route.path] = {"post": _operation(route, struct)}
+    paths, bodies = describe_operations()
+    schemas |= bodies
+    for path, methods in paths.items():
+        document["paths"].setdefault(path, {}).update(methods)
     document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
     document["security"] = [{"key": []}]
     return document

@@ -12,10 +12,13 @@ from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from regalia import __version__
+from regalia.api.asker import asker
 from regalia.api.erasing import erase_handler
 from regalia.api.logfiles import read_log_file
 from regalia.api.openapi import describe, page
+from regalia.api.tenancy import tenancy_handlers
 from regalia.errors import ApiError
+from regalia.identity import Principal, may_use, require
 from regalia.instance import Instance
 from regalia.ledger import CallOpen, ReceiptNotFound, SealedElsewhere
 from regalia_verify.checkpoint import Checkpoint
@@ -30,9 +33,10 @@ Req = Request[Any, Any, Any]
 def build_site(instance: Instance) -> Litestar:
     """The Litestar application over one running instance."""
 
-    def principal(request: Req) -> str:
-        header = request.headers.get("authorization")
-        return instance.keys.principal(header.encode("latin-1") if header else None).project
+    def permitted(request: Req, permission: str) -> Principal:
+        who = asker(instance, request)
+        require(who, permission)
+        return who
 
     @get("/healthz", media_type=MediaType.TEXT, summary="The process is alive", tags=["operations"])
     async def healthz() -> str:
@@ -54,14 +58,17 @@ def build_site(instance: Instance) -> Litestar:
 
     @get("/v1/models", summary="The models that answer here", tags=["models"])
     async def models(request: Req) -> dict[str, Any]:
-        principal(request)
-        return {"object": "list", "data": [_model(name) for name in instance.fleet.models]}
+        who = permitted(request, "models.read")
+        return {
+            "object": "list",
+            "data": [_model(name) for name in instance.fleet.models if may_use(who, name)],
+        }
 
     @get("/v1/models/{model:path}", summary="One model", tags=["models"])
     async def model(request: Req, model: str) -> dict[str, Any]:
-        principal(request)
+        who = permitted(request, "models.read")
         name = model.removeprefix("/")
-        if name not in instance.fleet.models:
+        if name not in instance.fleet.models or not may_use(who, name):
             raise ApiError(404, "model_not_found", f"The model `{name}` is not served here.", param="model")
         return _model(name)
 
@@ -74,11 +81,12 @@ def build_site(instance: Instance) -> Litestar:
         ] = False,
     ) -> Response[str]:
         """A tlog-proof of the call's outcome, which `regalia-verify receipt` checks offline."""
+        project = permitted(request, "receipts.read").project
         try:
-            text = await instance.ledger.receipt(call, principal(request))
+            text = await instance.ledger.receipt(call, project)
             if witnessed:
                 await _matured(instance, text)
-                text = await instance.ledger.receipt(call, principal(request))
+                text = await instance.ledger.receipt(call, project)
         except ReceiptNotFound as error:
             raise ApiError(
                 404, "receipt_not_found", f"There is no call `{call}` of yours.", param="call"
@@ -128,6 +136,7 @@ def build_site(instance: Instance) -> Litestar:
             model,
             receipt,
             erase_handler(instance),
+            *tenancy_handlers(instance),
             policy,
             log,
             openapi,

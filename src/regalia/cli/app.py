@@ -5,7 +5,23 @@ import sys
 import typer
 
 from regalia import __version__
-from regalia.cli import ask, backup, content, db, init, log, models, receipts, serve, witness
+from regalia.cli import (
+    apikeys,
+    ask,
+    backup,
+    content,
+    db,
+    init,
+    log,
+    members,
+    models,
+    orgs,
+    projects,
+    receipts,
+    roles,
+    serve,
+    witness,
+)
 from regalia.errors import RegaliaError
 
 app = typer.Typer(
@@ -21,6 +37,11 @@ app.command(help=serve.HELP)(serve.serve)
 app.command(help=ask.HELP)(ask.ask)
 app.command(help=backup.BACKUP_HELP)(backup.backup)
 app.command(help=backup.RESTORE_HELP)(backup.restore)
+app.command(help=roles.HELP)(roles.roles)
+app.add_typer(orgs.app, name="orgs")
+app.add_typer(projects.app, name="projects")
+app.add_typer(members.app, name="members")
+app.add_typer(apikeys.app, name="apikeys")
 app.add_typer(models.app, name="models")
 app.add_typer(log.app, name="log")
 app.add_typer(db.app, name="db")

@@ -7,6 +7,7 @@ from typing import Annotated
 import msgspec
 import typer
 
+from regalia.cli.administering import Administration, administers
 from regalia.cli.http import request
 from regalia.cli.options import DEFAULT_DATA_DIR, DatabaseUrl, DataDir, Json
 from regalia.cli.profile import load_profile
@@ -78,3 +79,80 @@ def erase(
     else:
         many = f" ({len(done['calls'])} calls)" if done["calls"] else ""
         typer.echo(f"Erased{many}, on record as {done['erasure']}.")
+
+
+@app.command()
+@administers
+def read(
+    reach: Administration,
+    call: Annotated[str, typer.Argument(help="The call's id.")],
+    purpose: Annotated[
+        str | None, typer.Option(help="What for; it goes on record, so no personal data. Asks to read.")
+    ] = None,
+    minutes: Annotated[int, typer.Option(help="For how long, once it is granted.")] = 10,
+) -> None:
+    """Read what was said in a call: ask with a purpose, have a second person grant it, then read.
+
+    Example: `regalia content read call_01… --purpose "complaint 2026-114"`, and once that is granted
+    `regalia content read call_01…`
+    """
+    if purpose is not None:
+        wanted = {"call": call, "purpose": purpose, "seconds": minutes * 60}
+        made = reach.ask("POST", "/content/requests", wanted)
+        reach.show(
+            made, f"Asked as {made['id']}. A second person grants it: regalia content grant {made['id']}"
+        )
+        return
+    said = reach.ask("GET", f"/content/{call}")
+    parts = [f"--- {part['part']}\n{part.get('text', part.get('base64'))}" for part in said["content"]]
+    reach.show(said, "\n".join([*parts, f"--- on record as entry {said['record']}"]))
+
+
+@app.command()
+@administers
+def requests(
+    reach: Administration, project: Annotated[str, typer.Option(help="Only of this project.")] = ""
+) -> None:
+    """List who asked to read content, and what was decided.
+
+    Example: `regalia content requests`
+    """
+    columns = {"id": "ID", "call": "CALL", "requester": "WHO", "purpose": "PURPOSE", "granted": "GRANTED"}
+    reach.table(reach.ask("GET", f"/content/requests?project={project}")["data"], columns)
+
+
+@app.command()
+@administers
+def grant(
+    reach: Administration, request_id: Annotated[str, typer.Argument(help="The request's id.")]
+) -> None:
+    """Grant what another person asked for; the time runs from now.
+
+    Example: `regalia content grant creq_01…`
+    """
+    reach.show(reach.ask("POST", f"/content/requests/{request_id}/grant"), f"Granted {request_id}.")
+
+
+@app.command()
+@administers
+def refuse(
+    reach: Administration, request_id: Annotated[str, typer.Argument(help="The request's id.")]
+) -> None:
+    """Refuse what another person asked for.
+
+    Example: `regalia content refuse creq_01…`
+    """
+    reach.show(reach.ask("POST", f"/content/requests/{request_id}/refuse"), f"Refused {request_id}.")
+
+
+@app.command()
+@administers
+def reads(
+    reach: Administration, project: Annotated[str, typer.Option(help="The project's id.")] = "default"
+) -> None:
+    """List who has read content of a project, for what, and where that is in the log.
+
+    Example: `regalia content reads --project proj_01…`
+    """
+    columns = {"time": "TIME", "reader": "WHO", "purpose": "PURPOSE", "call": "CALL", "record": "ENTRY"}
+    reach.table(reach.ask("GET", f"/content/reads?project={project}")["data"], columns)

@@ -17,6 +17,10 @@ from regalia.ledger import KeyFiles, policy_text
 from regalia.ledger.lock import file_lock
 from regalia.ledger.turns import Turns
 from regalia.storage import check_schema
+from regalia_verify.checkpoint import Checkpoint
+from regalia_verify.note import SignedNote
+from regalia_verify.source import Folder, TiledLog
+from regalia_verify.tiles import TILE_WIDTH
 
 app = typer.Typer(help="The transparency log.", no_args_is_help=True)
 
@@ -75,6 +79,29 @@ def fsck(
         typer.echo(f"{done.size} entries, {done.published} published, {done.calls} calls: {verdict}")
     if not done.sound:
         raise typer.Exit(1)
+
+
+@app.command()
+def records(
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+    kind: Annotated[
+        str, typer.Option(help="Only of this kind, or with a dot at its end all that begin so: admin.")
+    ] = "",
+    call: Annotated[str, typer.Option(help="Only those that name this call.")] = "",
+) -> None:
+    """Print the published records, one JSON document a line, each after its number in the log.
+
+    Example: `regalia log records --kind content.read`
+    """
+    source = Folder(data_dir / "log")
+    size = Checkpoint.parse(SignedNote.parse(source.read("checkpoint", 1 << 16).decode()).text).size
+    log = TiledLog(source, size)
+    for bundle in range(-(-size // TILE_WIDTH)):
+        for index, entry in enumerate(log.bundle(bundle), bundle * TILE_WIDTH):
+            record = json.loads(entry)
+            wanted = record["kind"].startswith(kind) if kind.endswith(".") else kind in ("", record["kind"])
+            if wanted and call in ("", record.get("call")):
+                typer.echo(f"{index} {entry.decode()}")
 
 
 @contextmanager

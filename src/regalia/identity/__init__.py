@@ -1,7 +1,7 @@
 """Who asks, and what they may: keys become principals, roles permit, projects become pseudonyms."""
 
 from regalia.identity.keys import KeyRing, RingKey, hash_key, new_key
-from regalia.identity.principal import Held, Principal
+from regalia.identity.principal import Held, Principal, may_use
 from regalia.identity.pseudonyms import Pseudonyms
 from regalia.identity.roles import MATRIX, PERMISSIONS, ROLES, allowed, permits, require, require_at, sees
 
@@ -16,6 +16,7 @@ __all__ = [
     "RingKey",
     "allowed",
     "hash_key",
+    "may_use",
     "new_key",
     "permits",
     "require",

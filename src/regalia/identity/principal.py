@@ -44,5 +44,24 @@ class Principal(msgspec.Struct, frozen=True):
 
     @property
     def actor(self) -> str:
-        """Whom an act is attributed to: the person, else the key. Only pseudonyms of it go on record."""
-        return f"user:{self.user}" if self.user else f"key:{self.key_id}"
+        """Whom an act is attributed to: the person, else the key. Only pseudonyms of it go on record.
+
+        What acts without a key says so in `key_id`: `os:NAME` at the machine itself, `provider:NAME`.
+        """
+        if self.user:
+            return f"user:{self.user}"
+        return self.key_id if ":" in self.key_id else f"key:{self.key_id}"
+
+
+def local_actor(name: str) -> Principal:
+    """Whoever acts with an owner's powers and no key: `os:NAME`, who holds the data directory itself, or
+    `provider:NAME`, an identity provider whose groups were given roles in the configuration.
+    """
+    if ":" not in name:
+        raise ValueError(f"an actor without a key is like os:NAME, not {name!r}")
+    return Principal(name, "", "owner", roles=frozenset({"owner"}), held=(Held("owner"),))
+
+
+def may_use(principal: Principal, model: str) -> bool:
+    """Whether the key and its project allow the model."""
+    return principal.models is None or model in principal.models

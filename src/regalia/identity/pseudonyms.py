@@ -2,6 +2,7 @@
 
 A pseudonym is the first 16 bytes of HMAC-SHA-256 over the epoch (a calendar month, UTC) and the
 project's id, under the instance's secret. Whoever holds the secret can link them; the public can't.
+People and keys that act have one pseudonym for good: that one person did several things is for all to see.
 """
 
 import hmac
@@ -37,3 +38,8 @@ class Pseudonyms:
         self._begins = int(first.timestamp() * 1000)
         self._ends = int(following.timestamp() * 1000)
         self._known = {}
+
+
+def actor_pseudonym(secret: bytes, actor: str) -> str:
+    """The pseudonym of whoever acts (`user:ID`, `key:ID`, `os:NAME`): 32 hex characters."""
+    return hmac.digest(secret, b"regalia/actor/v1\0" + actor.encode(), "sha256")[:16].hex()

@@ -1,0 +1,76 @@
+"""`/v1/regalia/…`: the operations on organisations, projects, people, roles, keys and contents, over HTTP."""
+
+from typing import Any
+
+import msgspec
+from litestar import HttpMethod, MediaType, Request, Response, route
+from litestar.handlers import HTTPRouteHandler
+
+from regalia.api.asker import asker
+from regalia.instance import Instance
+from regalia.instance.tenancy.operations import OPERATIONS, Operation, decoded
+
+_encode = msgspec.json.Encoder().encode
+
+
+def tenancy_handlers(instance: Instance) -> list[HTTPRouteHandler]:
+    """A handler for each operation, over one running instance."""
+    return [_handler(instance, operation) for operation in OPERATIONS]
+
+
+def _handler(instance: Instance, operation: Operation) -> HTTPRouteHandler:
+    path = operation.path.replace("}", ":str}")
+
+    @route(path, http_method=[HttpMethod(operation.method)], status_code=200, include_in_schema=False)
+    async def handle(request: Request[Any, Any, Any]) -> Response[bytes]:
+        actor = asker(instance, request)
+        body = decoded(await request.body(), operation.body) if operation.body else None
+        query = {name: request.query_params.get(name, "") for name in operation.query}
+        answer = await operation.run(instance.tenancy, actor, query | request.path_params, body)
+        headers = {"cache-control": "no-store"}  # keys and contents pass here
+        return Response(_encode(answer), media_type=MediaType.JSON, headers=headers)
+
+    return handle
+
+
+def describe_operations() -> tuple[dict[str, Any], dict[str, Any]]:
+    """The operations as paths of the OpenAPI document, and the schemas of their bodies."""
+    kinds = list({operation.body for operation in OPERATIONS if operation.body})
+    schemas, components = msgspec.json.schema_components(kinds, ref_template="#/components/schemas/{name}")
+    schema_of = dict(zip(kinds, schemas, strict=True))
+    paths: dict[str, Any] = {}
+    for operation in OPERATIONS:
+        described: dict[str, Any] = {
+            "tags": [operation.tag],
+            "summary": operation.summary,
+            "parameters": [
+                *(_parameter(name, "path") for name in operation.parameters),
+                *(_parameter(name, "query") for name in operation.query),
+            ],
+            "responses": {"200": {"description": "Done.", "content": {"application/json": {}}}, **_ERRORS},
+        }
+        if operation.body:
+            content = {"application/json": {"schema": schema_of[operation.body]}}
+            described["requestBody"] = {"required": True, "content": content}
+        paths.setdefault(operation.path, {})[operation.method.lower()] = described
+    return paths, components
+
+
+_ERRORS = {
+    status: {
+        "description": text,
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
+    }
+    for status, text in {
+        "400": "The request is not valid; `param` names the field.",
+        "401": "No API key, or one that is not known here.",
+        "403": "The key's roles do not permit it.",
+        "404": "There is no such thing, or it is none of yours.",
+        "409": "It can't be now.",
+        "503": "The record can't be made durable, so nothing is done.",
+    }.items()
+}
+
+
+def _parameter(name: str, where: str) -> dict[str, Any]:
+    return {"name": name, "in": where, "required": where == "path", "schema": {"type": "string"}}

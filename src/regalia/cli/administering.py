@@ -1,0 +1,185 @@
+"""How administrative commands reach an instance: through its server, or, where none runs, by themselves.
+
+With an API key (`--api-key`, `REGALIA_API_KEY`) the server is asked, with that key's roles. Without one the
+command opens the data directory itself, with an owner's powers, on record as this machine's user; if a
+server holds the directory, it is asked with the key in `client.json`.
+"""
+
+import asyncio
+import getpass
+import inspect
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from regalia.cli.http import request
+from regalia.cli.options import DEFAULT_DATA_DIR, DatabaseUrl, DataDir, Json
+from regalia.cli.profile import load_profile
+from regalia.config import load_config
+from regalia.errors import AuditUnavailable, RegaliaError
+from regalia.identity import KeyRing
+from regalia.identity.live import LiveTenants
+from regalia.identity.principal import local_actor
+from regalia.instance import database_of, identity_of
+from regalia.instance.directory import secret_of
+from regalia.instance.tenancy import Tenancy
+from regalia.instance.tenancy.operations import BASE, decoded, matched
+from regalia.ledger import Entry, KeyFiles, LedgerLocked
+from regalia.ledger.log import Log
+from regalia.ledger.wire import Where
+from regalia.storage import check_schema, open_database
+
+_MAX_ANSWER = 64 * 1024 * 1024
+
+
+def _options(
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+    database: DatabaseUrl = "",
+    config: Annotated[Path | None, typer.Option(help="The server's YAML file.")] = None,
+    base_url: Annotated[str | None, typer.Option(envvar="REGALIA_BASE_URL", help="The server.")] = None,
+    api_key: Annotated[
+        str | None, typer.Option(envvar="REGALIA_API_KEY", help="Ask the server, with this key.")
+    ] = None,
+    as_json: Json = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print only the new id, or a new key's text.")
+    ] = False,
+) -> None:
+    """The options that all administrative commands share."""
+
+
+class Administration:
+    """An instance, as an administrative command reaches it."""
+
+    def __init__(
+        self,
+        data_dir: Path,
+        database: str,
+        config: Path | None,
+        base_url: str | None,
+        api_key: str | None,
+        as_json: bool,
+        quiet: bool,
+    ) -> None:
+        self._data_dir = data_dir
+        self._database = database
+        self._config = config
+        self._base_url = base_url
+        self._api_key = api_key
+        self._as_json = as_json
+        self._quiet = quiet
+
+    def ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        """One operation's answer; what is None in `body` is left out. Raises RegaliaError."""
+        given = {name: value for name, value in (body or {}).items() if value is not None}
+        content = msgspec.json.encode(given) if body is not None else b""
+        if self._api_key is not None:
+            return self._from_server(method, path, content)
+        try:
+            return self._here(method, path, content)
+        except LedgerLocked:
+            return self._from_server(method, path, content)
+
+    def show(self, answer: Any, text: str) -> None:
+        """Print an answer: as JSON or as its id if that is asked for, else as the text."""
+        if self._as_json:
+            text = msgspec.json.encode(answer).decode()
+        elif self._quiet:
+            text = answer.get("secret") or answer.get("id") or ""
+        typer.echo(text)
+
+    def table(self, rows: list[dict[str, Any]], columns: dict[str, str]) -> None:
+        """Print rows: as JSON if that is asked for, else those columns under their titles."""
+        if self._as_json:
+            typer.echo(msgspec.json.encode(rows).decode())
+            return
+        table = Table(box=None, pad_edge=False)
+        for title in columns.values():
+            table.add_column(title, overflow="fold")
+        for row in rows:
+            table.add_row(*(_cell(row.get(name)) for name in columns))
+        Console(soft_wrap=True).print(table)
+
+    def _from_server(self, method: str, path: str, content: bytes) -> Any:
+        profile = load_profile(self._data_dir, self._api_key, self._base_url)
+        with request(profile, method, BASE + path, content or None) as response:
+            return msgspec.json.decode(response.read(_MAX_ANSWER))
+
+    def _here(self, method: str, path: str, content: bytes) -> Any:
+        settings = load_config(
+            self._config, {"data_dir": str(self._data_dir), "database": self._database or None}
+        )
+        url = database_of(self._data_dir, settings.database).engine.url.render_as_string(hide_password=False)
+        origin, keys = identity_of(self._data_dir).origin, KeyFiles.under(self._data_dir / "keys")
+        name = f"command-{getpass.getuser()}"
+        log = Log.open(Where(self._data_dir, url, name, origin, keys, settings.vault.root_key))
+        try:
+            database = open_database(url)
+            check_schema(database)
+
+            async def perform() -> Any:
+                secret = secret_of(self._data_dir)
+                live = LiveTenants(database, KeyRing(secret, {}))
+                await live.refresh()
+
+                async def append(record: bytes) -> int:
+                    (result,) = log.append([Entry(record)])
+                    if not isinstance(result, int):
+                        raise result
+                    return result
+
+                at = Tenancy(database, live, append, secret, labels=settings.tenancy.classifications)
+                return await _perform(at, method, path, content)
+
+            answer = asyncio.run(perform())
+            database.close()
+            log.publish()
+            if log.publish_failure:
+                raise AuditUnavailable(log.publish_failure)
+            return answer
+        finally:
+            log.close()
+
+
+async def _perform(at: Tenancy, method: str, path: str, content: bytes) -> Any:
+    where, _, query = path.partition("?")
+    found = matched(method, BASE + where)
+    if found is None:
+        raise RegaliaError(f"there is no operation {method} {path}")
+    operation, parameters = found
+    asked = dict(pair.split("=", 1) for pair in query.split("&") if pair) | parameters
+    body = decoded(content, operation.body) if operation.body else None
+    answer = await operation.run(at, local_actor(f"os:{getpass.getuser()}"), asked, body)
+    return msgspec.json.decode(msgspec.json.encode(answer))
+
+
+def administers(command: Callable[..., None]) -> Callable[..., None]:
+    """A command whose first parameter is an `Administration`: it gets the options for that."""
+    shared = inspect.signature(_options).parameters
+    own = list(inspect.signature(command).parameters.values())[1:]
+
+    @wraps(command)
+    def run(*arguments: Any, **options: Any) -> None:
+        reach = Administration(**{name: options.pop(name) for name in shared})
+        command(reach, *arguments, **options)
+
+    hints = get_type_hints(command, include_extras=True) | get_type_hints(_options, include_extras=True)
+    both = [*own, *shared.values()]
+    run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [one.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=hints[one.name]) for one in both]
+    )
+    run.__annotations__ = {one.name: hints[one.name] for one in both}
+    del run.__wrapped__  # type: ignore[attr-defined]  # or its signature would be taken
+    return run
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "–"
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -1,0 +1,118 @@
+"""Who may ask, kept as the database has it: every process looks twice a second whether something changed.
+
+A look reads one number; only when it has risen are the rows read that are new. What was changed here is
+seen at once (`refresh`), what another process changed within a second. While the database does not answer,
+the key ring is not confirmed, and soon answers nobody (`keys.STALE_S`).
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import msgspec
+import structlog
+from sqlalchemy import Row, Table, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from regalia.identity.keys import KeyRing
+from regalia.identity.tenants import (
+    ApiKey,
+    Changes,
+    Grant,
+    Organisation,
+    Project,
+    Tenants,
+    User,
+)
+from regalia.storage import Database
+from regalia.storage.schema.tenancy import (
+    api_keys,
+    identity_state,
+    organisations,
+    projects,
+    role_grants,
+    users,
+)
+
+LOOK_S = 0.4
+LISTS = frozenset({"models", "routes", "networks"})
+S = TypeVar("S", bound=msgspec.Struct)
+_LOG = structlog.get_logger()
+
+
+class LiveTenants:
+    """`tenants` and `ring`, following the database. For use on one event loop."""
+
+    def __init__(self, database: Database, ring: KeyRing) -> None:
+        self._database = database
+        self._turn = asyncio.Lock()  # held while what was read is taken in, so that nothing goes back
+        self.ring = ring
+        self.tenants = Tenants()
+
+    async def refresh(self) -> None:
+        """Take in what the database has now. Raises SQLAlchemyError where it does not answer."""
+        async with self._turn:
+            changes = await asyncio.to_thread(read_changes, self._database, self.tenants.generation)
+            if changes.generation != self.tenants.generation:
+                self.ring.change(self.tenants.absorb(changes))
+            self.ring.confirm()
+
+    @asynccontextmanager
+    async def following(self) -> AsyncIterator[None]:
+        """Follow the database while the block runs; it has been read when the block begins."""
+        await self.refresh()
+        task = asyncio.create_task(self._follow())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def _follow(self) -> None:
+        failing = False
+        while True:
+            await asyncio.sleep(LOOK_S)
+            try:
+                await self.refresh()
+            except (SQLAlchemyError, OSError) as error:
+                if not failing:
+                    _LOG.error("keys and roles can't be read", reason=type(error).__name__)
+                failing = True
+            else:
+                if failing:
+                    _LOG.info("keys and roles can be read again")
+                failing = False
+
+
+def read_changes(database: Database, since: int) -> Changes:
+    """What was written after a generation, 0 for everything. Blocking."""
+    with database.read() as connection:
+        generation = connection.execute(select(identity_state.c.generation)).scalar_one()
+        if generation == since:
+            return Changes(generation)
+
+        def new(table: Table) -> list[Row[Any]]:
+            return list(connection.execute(select(table).where(table.c.changed > since)))
+
+        return Changes(
+            generation,
+            tuple(as_struct(Organisation, row) for row in new(organisations)),
+            tuple(as_struct(Project, row) for row in new(projects)),
+            tuple(as_struct(User, row) for row in new(users)),
+            tuple(as_struct(Grant, row) for row in new(role_grants)),
+            tuple((bytes(row.hash), as_struct(ApiKey, row)) for row in new(api_keys)),
+        )
+
+
+def as_struct(kind: type[S], row: Row[Any]) -> S:
+    """A row as the struct whose fields are columns of it."""
+    values = {name: getattr(row, name) for name in kind.__struct_fields__}
+    for name in LISTS & values.keys():
+        values[name] = listed(values[name])
+    return kind(**values)
+
+
+def listed(text: str | None) -> tuple[str, ...] | None:
+    """A list as a column keeps it: JSON, NULL for "all"."""
+    return None if text is None else msgspec.json.decode(text, type=tuple[str, ...])

@@ -1,0 +1,159 @@
+"""What every change to organisations, projects, people, roles and keys has in common.
+
+A change is decided first, against what is known in memory. Then it is recorded (`admin.<action>`, with
+pseudonyms only); when the record is durable it is written, in one transaction that raises the generation by
+which all processes notice. If writing fails after all, `admin.change_failed` names the change that was not
+made. So nothing takes effect that the log does not show.
+"""
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import msgspec
+from sqlalchemy import Connection, select, update
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+
+from regalia.clock import now_ms
+from regalia.errors import ApiError, RegaliaError
+from regalia.identity import Principal, Pseudonyms
+from regalia.identity.live import LiveTenants
+from regalia.identity.pseudonyms import actor_pseudonym
+from regalia.identity.tenants import Tenants
+from regalia.ledger import Part
+from regalia.ledger.keeping import Action
+from regalia.storage import Database
+from regalia.storage.schema.tenancy import identity_state
+
+T = TypeVar("T")
+Write = Callable[[Connection, int], T]
+"""Writes a change within its transaction, given the generation to mark rows with."""
+
+_canonical = msgspec.json.Encoder(order="sorted").encode
+
+
+class Tenancy:
+    """What the functions of this folder work on. For use on one event loop.
+
+    `append` makes an event's record durable and gives its index; it raises AuditUnavailable. `reveal` opens
+    what was said in a call; without it no content can be read here. `keep` changes what is kept and for how long.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        live: LiveTenants,
+        append: Callable[[bytes], Awaitable[int]],
+        secret: bytes,
+        *,
+        reveal: Callable[[str], Awaitable[tuple[Part, ...]]] | None = None,
+        keep: Callable[[Action], Awaitable[dict[str, Any]]] | None = None,
+        labels: tuple[str, ...] = ("public", "official", "restricted", "secret"),
+        clock: Callable[[], int] = now_ms,
+        random: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        self.database = database
+        self.live = live
+        self.secret = secret
+        self.reveal = reveal
+        self.keep = keep
+        self.labels = labels
+        self.clock = clock
+        self.random = random
+        self._append = append
+        self._pseudonyms = Pseudonyms(secret)
+        self._turn = asyncio.Lock()  # one change at a time in this process
+
+    @property
+    def tenants(self) -> Tenants:
+        """What is known, in memory."""
+        return self.live.tenants
+
+    def new_id(self, kind: str) -> str:
+        """A fresh identifier: `project_4f…`."""
+        return f"{kind}_{self.random(10).hex()}"
+
+    def who(self, actor: str) -> str:
+        """The pseudonym of `user:ID`, `key:ID` or `os:NAME` in records; the same for good."""
+        return actor_pseudonym(self.secret, actor)
+
+    def place(self, organisation: str, project: str = "") -> dict[str, str]:
+        """A record's fields for a place: pseudonyms of the month, as in the records of calls."""
+        ms = self.clock()
+        fields = {"organisation": organisation and f"organisation:{organisation}", "project": project}
+        return {name: self._pseudonyms.of(ident, ms) for name, ident in fields.items() if ident}
+
+    async def note(self, kind: str, actor: Principal, **fields: str | int) -> int:
+        """Make a record durable; its index. Raises AuditUnavailable."""
+        by = self.who(actor.actor)
+        record = _canonical({"v": 1, "kind": kind, "time": self.clock(), "by": by, **fields})
+        return await self._append(record)
+
+    async def change(self, action: str, actor: Principal, fields: dict[str, str | int], write: Write[T]) -> T:
+        """Record a change, make it, and take it in. Raises AuditUnavailable, ApiError 409 or 503."""
+        change = self.new_id("change")
+        async with self._turn:
+            await self.note(f"admin.{action}", actor, change=change, **fields)
+            try:
+                result = await asyncio.to_thread(self._write, write)
+            except Exception as error:
+                await self.note("admin.change_failed", actor, change=change)
+                raise _as_seen(error) from error
+            await self.live.refresh()
+        return result
+
+    async def read(self, query: Callable[[Connection], T]) -> T:
+        """Read from the database, off the event loop. Raises ApiError 503."""
+
+        def run() -> T:
+            with self.database.read() as connection:
+                return query(connection)
+
+        return await self._answered(run)
+
+    async def write(self, change: Callable[[Connection], T]) -> T:
+        """Write what follows from a record that is durable already. Raises ApiError 503."""
+
+        def run() -> T:
+            with self.database.write() as connection:
+                return change(connection)
+
+        return await self._answered(run)
+
+    async def _answered(self, run: Callable[[], T]) -> T:
+        try:
+            return await asyncio.to_thread(run)
+        except SQLAlchemyError as error:
+            raise _as_seen(error) from error
+
+    def _write(self, write: Write[T]) -> T:
+        with self.database.write() as connection:
+            state = identity_state.c.generation
+            connection.execute(update(identity_state).values(generation=state + 1))  # and lock the row
+            return write(connection, connection.execute(select(state)).scalar_one())
+
+
+def _as_seen(error: Exception) -> Exception:
+    if isinstance(error, RegaliaError):
+        return error
+    if isinstance(error, IntegrityError):
+        return ApiError(409, "exists_already", "There is one of that name already.")
+    if isinstance(error, SQLAlchemyError):
+        return ApiError(503, "database_unavailable", "The database could not write it.", retry_after=1)
+    return error
+
+
+def changed_meanwhile() -> ApiError:
+    """The error of a change that another one has overtaken."""
+    return ApiError(409, "changed_meanwhile", "It was changed meanwhile: look at it again.")
+
+
+def bounded(name: str, text: str, longest: int = 200) -> str:
+    """A text from outside, trimmed. Raises ApiError 400 where it is empty, too long or not printable."""
+    text = text.strip()
+    if not 0 < len(text) <= longest or not text.isprintable():
+        raise ApiError(
+            400, "invalid_value", f"`{name}` must be 1 to {longest} printable characters.", param=name
+        )
+    return text
