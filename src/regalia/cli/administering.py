@@ -67,12 +67,12 @@ class Administration:
         as_json: bool,
         quiet: bool,
     ) -> None:
-        self._data_dir = data_dir
-        self._database = database
-        self._config = config
+        self.data_dir = data_dir
+        self.database = database
+        self.config = config
         self._base_url = base_url
         self._api_key = api_key
-        self._as_json = as_json
+        self.as_json = as_json
         self._quiet = quiet
 
     def ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
@@ -88,7 +88,7 @@ class Administration:
 
     def show(self, answer: Any, text: str) -> None:
         """Print an answer: as JSON or as its id if that is asked for, else as the text."""
-        if self._as_json:
+        if self.as_json:
             text = msgspec.json.encode(answer).decode()
         elif self._quiet:
             text = answer.get("secret") or answer.get("id") or ""
@@ -96,7 +96,7 @@ class Administration:
 
     def table(self, rows: list[dict[str, Any]], columns: dict[str, str]) -> None:
         """Print rows: as JSON if that is asked for, else those columns under their titles."""
-        if self._as_json:
+        if self.as_json:
             typer.echo(msgspec.json.encode(rows).decode())
             return
         table = Table(box=None, pad_edge=False)
@@ -107,24 +107,24 @@ class Administration:
         Console(soft_wrap=True).print(table)
 
     def _from_server(self, method: str, path: str, content: bytes) -> Any:
-        profile = load_profile(self._data_dir, self._api_key, self._base_url)
+        profile = load_profile(self.data_dir, self._api_key, self._base_url)
         with request(profile, method, BASE + path, content or None) as response:
             return msgspec.json.decode(response.read(_MAX_ANSWER))
 
     def _here(self, method: str, path: str, content: bytes) -> Any:
         settings = load_config(
-            self._config, {"data_dir": str(self._data_dir), "database": self._database or None}
+            self.config, {"data_dir": str(self.data_dir), "database": self.database or None}
         )
-        url = database_of(self._data_dir, settings.database).engine.url.render_as_string(hide_password=False)
-        origin, keys = identity_of(self._data_dir).origin, KeyFiles.under(self._data_dir / "keys")
+        url = database_of(self.data_dir, settings.database).engine.url.render_as_string(hide_password=False)
+        origin, keys = identity_of(self.data_dir).origin, KeyFiles.under(self.data_dir / "keys")
         name = f"command-{getpass.getuser()}"
-        log = Log.open(Where(self._data_dir, url, name, origin, keys, settings.vault.root_key))
+        log = Log.open(Where(self.data_dir, url, name, origin, keys, settings.vault.root_key))
         try:
             database = open_database(url)
             check_schema(database)
 
             async def perform() -> Any:
-                secret = secret_of(self._data_dir)
+                secret = secret_of(self.data_dir)
                 live = LiveTenants(database, KeyRing(secret, {}))
                 await live.refresh()
 

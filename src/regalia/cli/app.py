@@ -9,6 +9,7 @@ from regalia.cli import (
     apikeys,
     ask,
     backup,
+    budgets,
     content,
     db,
     init,
@@ -16,10 +17,12 @@ from regalia.cli import (
     members,
     models,
     orgs,
+    prices,
     projects,
     receipts,
     roles,
     serve,
+    usage,
     witness,
 )
 from regalia.errors import RegaliaError
@@ -38,10 +41,13 @@ app.command(help=ask.HELP)(ask.ask)
 app.command(help=backup.BACKUP_HELP)(backup.backup)
 app.command(help=backup.RESTORE_HELP)(backup.restore)
 app.command(help=roles.HELP)(roles.roles)
+app.command(help=usage.HELP)(usage.usage)
 app.add_typer(orgs.app, name="orgs")
 app.add_typer(projects.app, name="projects")
 app.add_typer(members.app, name="members")
 app.add_typer(apikeys.app, name="apikeys")
+app.add_typer(budgets.app, name="budgets")
+app.add_typer(prices.app, name="prices")
 app.add_typer(models.app, name="models")
 app.add_typer(log.app, name="log")
 app.add_typer(db.app, name="db")

@@ -18,6 +18,7 @@ from regalia.fleet import Fleet
 from regalia.gateway import Gateway, Metrics
 from regalia.identity import KeyRing, Pseudonyms
 from regalia.identity.live import LiveTenants
+from regalia.instance import metering as _operations  # noqa: F401 - it adds the API's operations
 from regalia.instance.directory import InstanceError, database_of, identity_of, secret_of
 from regalia.instance.keeping import applying_retention
 from regalia.instance.registration import Registrar
@@ -123,6 +124,7 @@ async def running(config: Config, *, owner: bool = True) -> AsyncIterator[Instan
             reveal=ledger.contents,
             keep=ledger.keep,
             labels=config.tenancy.classifications,
+            grid=_grid(config),
         )
         async with (
             live.following(),
@@ -161,9 +163,13 @@ def _energy(config: Config) -> EnergyMeter | None:
         return None
     if config.workers > 1:
         raise EnergyUnavailable("energy is measured with one worker only: set `workers: 1` or no `energy`")
-    return EnergyMeter(
-        machine_counters(), Decimal(wanted.grid_gco2e_per_kwh) if wanted.grid_gco2e_per_kwh else None
-    )
+    return EnergyMeter(machine_counters(), _grid(config))
+
+
+def _grid(config: Config) -> Decimal | None:
+    """Grams of CO2-equivalent a kWh, None where the operator has not said."""
+    text = config.metering.grid_gco2e_per_kwh
+    return Decimal(text) if text else None
 
 
 @asynccontextmanager

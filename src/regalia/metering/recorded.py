@@ -34,13 +34,13 @@ def recorded_cost(settlement: Settlement) -> dict[str, str]:
     }
 
 
-class RecordedEnergy(msgspec.Struct):
+class RecordedEnergy(msgspec.Struct, frozen=True):
     """What was measured."""
 
     mj: int = 0
 
 
-class RecordedUsage(msgspec.Struct):
+class RecordedUsage(msgspec.Struct, frozen=True):
     """The field `usage` as it is read."""
 
     input: int = 0
@@ -49,7 +49,7 @@ class RecordedUsage(msgspec.Struct):
     energy: RecordedEnergy | None = None
 
 
-class RecordedCost(msgspec.Struct):
+class RecordedCost(msgspec.Struct, frozen=True):
     """The field `cost` as it is read."""
 
     amount: str

@@ -69,18 +69,26 @@ def generation(database: Database) -> int:
 def load(database: Database) -> Book:
     """All that is set."""
     with database.read() as connection:
-        newest: dict[str, Price] = {}
-        for row in connection.execute(select(prices).order_by(prices.c.created, prices.c.id)):
-            newest[row.model] = Price(**row._mapping)
-        return Book(
-            generation=_generation(connection),
-            prices=newest,
-            budgets=tuple(
-                Budget(**{**row._mapping, "hard": bool(row.hard)})
-                for row in connection.execute(select(budgets).order_by(budgets.c.created, budgets.c.id))
-            ),
-            limits={row.subject: Limit(**row._mapping) for row in connection.execute(select(rate_limits))},
-        )
+        return load_from(connection)
+
+
+def load_from(connection: Connection) -> Book:
+    """All that is set, as this transaction sees it."""
+    return Book(
+        generation=_generation(connection),  # before the rest: what comes meanwhile is noticed the next time
+        prices={price.model: price for price in all_prices(connection)},
+        budgets=tuple(
+            Budget(**{**row._mapping, "hard": bool(row.hard)})
+            for row in connection.execute(select(budgets).order_by(budgets.c.created, budgets.c.id))
+        ),
+        limits={row.subject: Limit(**row._mapping) for row in connection.execute(select(rate_limits))},
+    )
+
+
+def all_prices(connection: Connection) -> list[Price]:
+    """Every price there ever was, the oldest first."""
+    found = connection.execute(select(prices).order_by(prices.c.created, prices.c.id))
+    return [Price(**row._mapping) for row in found]
 
 
 def rows_of(database: Database, periods: Iterable[str]) -> list[Row]:

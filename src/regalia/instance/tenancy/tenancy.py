@@ -9,6 +9,7 @@ made. So nothing takes effect that the log does not show.
 import asyncio
 import os
 from collections.abc import Awaitable, Callable
+from decimal import Decimal
 from typing import Any, TypeVar
 
 import msgspec
@@ -37,7 +38,8 @@ class Tenancy:
     """What the functions of this folder work on. For use on one event loop.
 
     `append` makes an event's record durable and gives its index; it raises AuditUnavailable. `reveal` opens
-    what was said in a call; without it no content can be read here. `keep` changes what is kept and for how long.
+    what was said in a call; without it no content can be read here. `approvals` is how many people must agree
+    to a policy. `keep` changes what is kept and for how long.
     """
 
     def __init__(
@@ -50,6 +52,8 @@ class Tenancy:
         reveal: Callable[[str], Awaitable[tuple[Part, ...]]] | None = None,
         keep: Callable[[Action], Awaitable[dict[str, Any]]] | None = None,
         labels: tuple[str, ...] = ("public", "official", "restricted", "secret"),
+        approvals: int = 1,
+        grid: Decimal | None = None,
         clock: Callable[[], int] = now_ms,
         random: Callable[[int], bytes] = os.urandom,
     ) -> None:
@@ -59,6 +63,8 @@ class Tenancy:
         self.reveal = reveal
         self.keep = keep
         self.labels = labels
+        self.approvals = approvals
+        self.grid = grid
         self.clock = clock
         self.random = random
         self._append = append

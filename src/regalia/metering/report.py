@@ -1,0 +1,111 @@
+"""Usage as it is told: the rows of the table `usage`, summed by what one asks for."""
+
+from collections.abc import Iterable
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, func, select
+
+from regalia.errors import ApiError
+from regalia.metering.energy import carbon
+from regalia.metering.money import format_amount
+from regalia.storage.schema.metering import budget_shares, usage
+
+COLUMNS = {
+    "day": usage.c.day,
+    "organisation": usage.c.organisation,
+    "project": usage.c.project,
+    "key": usage.c.key_id,
+    "user": usage.c.user_id,
+    "route": usage.c.route,
+    "model": usage.c.model,
+}
+_COUNTS = ("requests", "input", "cached", "output", "cost", "measured", "energy")
+MAX_ROWS = 100_000
+
+
+class Question(msgspec.Struct, frozen=True):
+    """Which usage: from one day to another (both included, "" for no bound), of whom, and summed by what."""
+
+    first: str = ""
+    last: str = ""
+    only: dict[str, str] = {}
+    by: tuple[str, ...] = ("day", "project", "model")
+
+
+def question(
+    first: str = "", last: str = "", only: dict[str, str] | None = None, by: Iterable[str] = ()
+) -> Question:
+    """A question, checked. Raises ApiError 400."""
+    for name, day in (("from", first), ("to", last)):
+        if day:
+            check_day(name, day)
+    wanted = tuple(by) or Question().by
+    for name in wanted:
+        if name not in COLUMNS:
+            raise ApiError(400, "invalid_value", f"Group by {', '.join(COLUMNS)}, not {name!r}.", param="by")
+    given = {name: value for name, value in (only or {}).items() if value}
+    return Question(first, last, given, wanted)
+
+
+def check_day(name: str, day: str) -> None:
+    """Raise ApiError 400 unless it is a date as `2026-11-22`."""
+    try:
+        ok = date.fromisoformat(day).isoformat() == day
+    except ValueError:
+        ok = False
+    if not ok:
+        raise ApiError(400, "invalid_value", f"`{name}` is a day such as 2026-11-22.", param=name)
+
+
+def usage_rows(connection: Connection, asked: Question, grid: Decimal | None = None) -> list[dict[str, Any]]:
+    """The sums, one row for each combination and currency, the oldest first."""
+    groups = [COLUMNS[name].label(name) for name in asked.by]
+    sums = [func.sum(getattr(usage.c, name)).label(name) for name in _COUNTS]
+    columns = [*(COLUMNS[name] for name in asked.by), usage.c.currency]
+    query = select(*groups, usage.c.currency, *sums).group_by(*columns)
+    if asked.first:
+        query = query.where(usage.c.day >= asked.first)
+    if asked.last:
+        query = query.where(usage.c.day <= asked.last)
+    for name, value in asked.only.items():
+        query = query.where(COLUMNS[name] == value)
+    query = query.order_by(*columns).limit(MAX_ROWS)
+    return [_told(row, asked.by, grid) for row in connection.execute(query)]
+
+
+def _told(row: Any, by: tuple[str, ...], grid: Decimal | None) -> dict[str, Any]:
+    found: dict[str, Any] = {name: getattr(row, name) for name in by}
+    tokens_in, tokens_out = int(row.input), int(row.output)
+    found |= {
+        "requests": int(row.requests),
+        "usage": {
+            "input": tokens_in,
+            "cached": int(row.cached),
+            "output": tokens_out,
+            "total": tokens_in + tokens_out,
+        },
+        "cost": {"amount": format_amount(int(row.cost)), "currency": row.currency} if row.currency else None,
+    }
+    if row.measured:
+        energy = int(row.energy)
+        found["energy"] = {"mj": energy, "requests": int(row.measured)}
+        if grid is not None:
+            found["usage"]["carbon"] = {
+                name: {which: float(value) for which, value in bounds.items()}
+                for name, bounds in carbon(energy, grid).items()
+            }
+    else:
+        found["energy"] = "unavailable"
+    return found
+
+
+def spent_by_budget(connection: Connection, periods: Iterable[str]) -> dict[tuple[str, str], int]:
+    """What was spent of each budget in these periods, by budget and period."""
+    spent = func.sum(budget_shares.c.spent)
+    query = select(budget_shares.c.budget, budget_shares.c.period, spent.label("spent"))
+    query = query.where(budget_shares.c.period.in_(list(periods)))
+    found = connection.execute(query.group_by(budget_shares.c.budget, budget_shares.c.period))
+    return {(row.budget, row.period): int(row.spent) for row in found}
