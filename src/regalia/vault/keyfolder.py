@@ -13,8 +13,8 @@ unmounted behind our back does not take its place.
 
 import os
 import threading
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -81,23 +81,8 @@ class KeyFolder(KeySlots):
         for slot in slots:
             (path / _name(slot)).touch(mode=0o600)
 
-    @contextmanager
-    def turn(self) -> Iterator[None]:
-        """While this thread holds the log's lock: the counter is read once at most."""
-        self._turn.value, self._turn.taken = None, True
-        try:
-            yield
-        finally:
-            self._turn.value, self._turn.taken = None, False
-
-    def generation(self) -> bytes:
-        """Another value than before once some key was retired or destroyed, on whichever host."""
-        if not getattr(self._turn, "taken", False):
-            return self._counter.generation()
-        if self._turn.value is None:
-            self._turn.value = self._counter.generation()
-        value: bytes = self._turn.value
-        return value
+    def _read_generation(self) -> bytes:
+        return self._counter.generation()
 
     def advance(self) -> None:
         """Tell every process of every host that some key was retired or destroyed."""

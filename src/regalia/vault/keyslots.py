@@ -13,7 +13,9 @@ holds the register's write lock.
 """
 
 import os
-from collections.abc import Iterable
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from regalia.vault.errors import VaultError
@@ -30,6 +32,7 @@ class KeySlots:
 
     def __init__(self, path: Path, vault: bytes) -> None:
         self._path = path
+        self._turn = threading.local()  # `value` within `turn()`: None until it is needed there
         try:
             self._file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         except OSError as error:
@@ -56,17 +59,37 @@ class KeySlots:
         finally:
             os.close(descriptor)
 
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """While this thread holds the log's lock: the generation is read once at most.
+
+        Each read lets other threads have the interpreter, which is what a batch of seals can't afford.
+        """
+        self._turn.value, self._turn.taken = None, True
+        try:
+            yield
+        finally:
+            self._turn.value, self._turn.taken = None, False
+
     def generation(self) -> bytes:
         """Another value than before once some key was retired or destroyed, by whichever process."""
+        if not getattr(self._turn, "taken", False):
+            return self._read_generation()
+        if self._turn.value is None:
+            self._turn.value = self._read_generation()
+        value: bytes = self._turn.value
+        return value
+
+    def advance(self) -> None:
+        """Tell every process that some key was retired or destroyed."""
+        following = int.from_bytes(self._read_generation(), "big") + 1
+        os.pwrite(self._file, following.to_bytes(8, "big"), _GENERATION_AT)
+
+    def _read_generation(self) -> bytes:
         try:
             return os.pread(self._file, 8, _GENERATION_AT)
         except OSError as error:
             raise VaultError(f"the vault's keys {self._path} can't be read: {error.strerror}") from error
-
-    def advance(self) -> None:
-        """Tell every process that some key was retired or destroyed."""
-        following = int.from_bytes(self.generation(), "big") + 1
-        os.pwrite(self._file, following.to_bytes(8, "big"), _GENERATION_AT)
 
     def read(self, slot: int, key: int) -> bytes | None:
         """The wrapped key in the slot, None if the slot does not hold the key with this id."""

@@ -99,12 +99,6 @@ class SharedVault(Vault):
         super().close()
 
     @contextmanager
-    def turn(self) -> Iterator[None]:
-        """While the calling thread holds the log's lock: what was destroyed is asked for once."""
-        with self._slots.turn():
-            yield
-
-    @contextmanager
     def exclusively(self) -> Iterator[None]:
         """Be the only one, on all hosts, that erases. Raises ErasureUnderWay instead of waiting."""
         with self._register.exclusively():

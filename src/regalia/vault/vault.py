@@ -147,8 +147,9 @@ class Vault:
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """Wrap what is done under the log's lock: it spares a shared vault to ask for each content."""
-        yield
+        """Wrap what is done under the log's lock: what was destroyed is asked for once, not for each seal."""
+        with self._slots.turn():
+            yield
 
     def seal(self, project: str, retention_class: str, ident: bytes, content: bytes, now_ms: int) -> Sealed:
         """Seal the content of the record `ident`, which opening it must name again.
