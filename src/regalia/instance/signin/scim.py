@@ -82,7 +82,10 @@ class Provisioning:
                 connection.execute(update(users).where(users.c.id == ident).values(name=wanted.title))
                 self._set_access(connection, generation, ident, wanted.active)
 
-            await self._change(_action(before, wanted), ident, write, active=int(wanted.active))
+            action = _action(before, wanted)
+            await self._change(action, ident, write, active=int(wanted.active))
+            if action == "user_reprovisioned":
+                await self._give_roles([ident])
             return await self.user(ident)
 
     async def remove_user(self, ident: str) -> None:
