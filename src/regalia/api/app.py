@@ -4,14 +4,18 @@ The inference routes skip the framework because a call through it costs a third 
 (docs/decisions/0001-plain-asgi-for-inference.md). Errors of both ways have one shape.
 """
 
+from contextlib import nullcontext
+
 import structlog
 
 from regalia.api.connection import Connection, Receive, Scope, Send
+from regalia.api.reviews import fetched_review
+from regalia.api.signed_in import SignedInRequests
 from regalia.api.site import build_site
 from regalia.config import Limits
 from regalia.errors import ApiError
 from regalia.gateway import ROUTES, ClientGone, Gateway, Route
-from regalia.identity import KeyRing
+from regalia.identity import KeyRing, require
 from regalia.instance import Instance
 
 _LOG = structlog.get_logger()
@@ -25,23 +29,41 @@ class App:
         self._keys: KeyRing = instance.keys
         self._limits: Limits = instance.config.limits
         self._inference: dict[str, Route] = {route.path: route for route in ROUTES}
+        self._reviews = instance.reviews
+        self._signed_in = SignedInRequests(instance.signin, instance.keys)
         self._site = build_site(instance)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request (ASGI 3)."""
+        if scope["type"] != "http" or not self._signed_in.wanted(scope):
+            await self._answer(scope, receive, send)
+            return
+        try:
+            principal = await self._signed_in.identify(scope)
+        except ApiError as error:
+            await Connection(receive, send, self._limits).fail(error)
+            return
+        with self._signed_in.present(scope, principal) if principal else nullcontext():
+            await self._answer(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         route = self._inference.get(scope["path"]) if scope["type"] == "http" else None
-        if route is None:
+        review = fetched_review(scope["path"]) if route is None and scope["type"] == "http" else None
+        if route is None and review is None:
             await self._site(scope, receive, send)  # type: ignore[arg-type]
             return
         connection = Connection(receive, send, self._limits)
         try:
-            await self._infer(scope, route, connection)
+            if route is None:
+                await self._fetch(scope, review or "", connection)
+            else:
+                await self._infer(scope, route, connection)
         except ApiError as error:
             await connection.fail(error)
         except ClientGone:
             return
         except Exception:
-            _LOG.exception("a call failed in an unexpected way", route=route.name)
+            _LOG.exception("a call failed in an unexpected way", path=scope["path"])
             await connection.fail(
                 ApiError(500, "internal_error", "The server failed; the operator's log says why.")
             )
@@ -62,3 +84,14 @@ class App:
         if content_type is not None and not content_type.startswith(b"application/json"):
             raise ApiError(415, "unsupported_media_type", "Send `Content-Type: application/json`.")
         await self._gateway.answer(route, principal, await connection.body(), connection)
+
+    async def _fetch(self, scope: Scope, review: str, connection: Connection) -> None:
+        """The answer to a call that was held for review, once it is released."""
+        if scope["method"] != "POST":
+            raise ApiError(405, "method_not_allowed", f"{scope['path']} takes POST, not {scope['method']}.")
+        authorization = next((value for name, value in scope["headers"] if name == b"authorization"), None)
+        client = scope.get("client")
+        principal = self._keys.principal(authorization, client[0] if client else "")
+        require(principal, "call.make")
+        await connection.body()
+        await self._reviews.fetch(principal, review, connection)

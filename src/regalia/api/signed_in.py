@@ -40,8 +40,11 @@ class SignedInRequests:
             elif name == b"cookie":
                 cookie = self._cookie in value
         if authorization is not None:
-            return authorization[:9].lower() == b"bearer ey"  # how every JWT begins
-        return cookie and not scope["path"].startswith(_OPEN)
+            if authorization[:9].lower() != b"bearer ey":  # how every JWT begins
+                return False
+        elif not cookie:
+            return False
+        return not scope["path"].startswith(_OPEN)
 
     async def identify(self, scope: Scope) -> Principal | None:
         """Who a wanted request is from; None for a cookie that is no session's. Raises ApiError."""

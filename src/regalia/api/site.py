@@ -16,6 +16,9 @@ from regalia.api.asker import asker
 from regalia.api.erasing import erase_handler
 from regalia.api.logfiles import read_log_file
 from regalia.api.openapi import describe, page
+from regalia.api.reviews import review_handlers
+from regalia.api.scim import scim_handlers
+from regalia.api.signin import signin_handlers
 from regalia.api.tenancy import tenancy_handlers
 from regalia.errors import ApiError
 from regalia.identity import Principal, may_use, require
@@ -137,6 +140,9 @@ def build_site(instance: Instance) -> Litestar:
             receipt,
             erase_handler(instance),
             *tenancy_handlers(instance),
+            *signin_handlers(instance),
+            *scim_handlers(instance),
+            *review_handlers(instance),
             policy,
             log,
             openapi,

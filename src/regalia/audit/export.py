@@ -5,10 +5,11 @@ not taken is sent again after a pause that grows to a minute, for as long as it 
 nothing overtakes. It runs in a thread of its own and holds nobody up; how far it is behind is in `state`.
 """
 
+import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,6 +29,7 @@ _LOG = structlog.get_logger()
 LOOK_S: Final = 1.0
 FIRST_PAUSE_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 60.0
+STOP_S: Final = 15.0
 MAX_CHECKPOINT: Final = 512 * 1024
 
 
@@ -100,8 +102,8 @@ class Export:
         self._destination.close()
 
 
-@contextmanager
-def exporting(settings: AuditExport, data_dir: Path, origin: str) -> Iterator[Export | None]:
+@asynccontextmanager
+async def exporting(settings: AuditExport, data_dir: Path, origin: str) -> AsyncIterator[Export | None]:
     """Export while the block runs, if a destination is configured. Raises RegaliaError."""
     if not settings.to:
         yield None
@@ -115,7 +117,7 @@ def exporting(settings: AuditExport, data_dir: Path, origin: str) -> Iterator[Ex
         yield export
     finally:
         stop.set()
-        thread.join(timeout=15)
+        await asyncio.to_thread(thread.join, STOP_S)
         export.close()
 
 

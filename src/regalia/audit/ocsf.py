@@ -52,15 +52,12 @@ _ACCOUNTS: Final = {
     "admin.user_listed": (99, "Other"),
     "admin.identity_linked": (99, "Other"),
 }
+_CREATE, _READ, _UPDATE, _DELETE = (1, "Create"), (2, "Read"), (3, "Update"), (4, "Delete")
 _VERBS: Final = {
-    **dict.fromkeys(
-        ["created", "added", "registered", "placed", "opened", "issued", "started"], (1, "Create")
-    ),
-    **dict.fromkeys(["read", "reads"], (2, "Read")),
-    **dict.fromkeys(["changed", "rotated", "activated", "set", "passed", "applied"], (3, "Update")),
-    **dict.fromkeys(
-        ["erased", "removed", "retired", "lifted", "archived", "revoked", "stopped"], (4, "Delete")
-    ),
+    **dict.fromkeys(["created", "added", "registered", "placed", "opened", "issued", "started"], _CREATE),
+    **dict.fromkeys(["read", "reads"], _READ),
+    **dict.fromkeys(["changed", "rotated", "activated", "set", "passed", "applied"], _UPDATE),
+    **dict.fromkeys(["erased", "removed", "retired", "lifted", "archived", "revoked", "stopped"], _DELETE),
 }
 _CALLS: Final = {
     "call.answered": SUCCESS,

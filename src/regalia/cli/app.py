@@ -6,12 +6,16 @@ import typer
 
 from regalia import __version__
 from regalia.cli import (
+    accounts,
     apikeys,
+    archive,
     ask,
+    audit,
     backup,
     budgets,
     content,
     db,
+    holds,
     init,
     log,
     members,
@@ -20,6 +24,7 @@ from regalia.cli import (
     prices,
     projects,
     receipts,
+    retention,
     roles,
     serve,
     usage,
@@ -53,6 +58,11 @@ app.add_typer(log.app, name="log")
 app.add_typer(db.app, name="db")
 app.add_typer(receipts.app, name="receipts")
 app.add_typer(content.app, name="content")
+app.add_typer(retention.app, name="retention")
+app.add_typer(holds.app, name="hold")
+log.app.command()(archive.archive)
+app.add_typer(accounts.app, name="accounts")
+app.add_typer(audit.app, name="audit")
 app.add_typer(witness.app, name="witness")
 
 

@@ -9,25 +9,33 @@ from functools import partial
 
 import structlog
 
-from regalia.config import Config, ExternalEngine
+from regalia.audit.export import exporting
+from regalia.config import AuditExport, Config, ExternalEngine
 from regalia.engines import Engine
 from regalia.engines.borrowed import BorrowedEmbedding, BorrowedLlama
 from regalia.engines.embedded import EmbeddedSettings, EmbeddingEngine, LlamaEngine, Places, Watcher
 from regalia.engines.external import OpenAIEngine, OpenAIEngineSettings
 from regalia.fleet import Fleet
 from regalia.gateway import Gateway, Metrics
+from regalia.gateway.guard import Guard
 from regalia.identity import KeyRing, Pseudonyms
 from regalia.identity.live import LiveTenants
 from regalia.instance import metering as _operations  # noqa: F401 - it adds the API's operations
 from regalia.instance.directory import InstanceError, database_of, identity_of, secret_of
 from regalia.instance.keeping import applying_retention
+from regalia.instance.policies import PolicyWatch, resources_of
 from regalia.instance.registration import Registrar
+from regalia.instance.reviews import Queue, ReviewDesk
+from regalia.instance.signin import SignIn, signing_in
 from regalia.instance.tenancy import Tenancy
 from regalia.instance.witnessing import Witnessing
 from regalia.ledger import Entry, KeyFiles, Ledger, policy_text
 from regalia.metering import Keeper, Metering
 from regalia.metering.energy import EnergyMeter, EnergyUnavailable, machine_counters
 from regalia.models import Manifest, ModelStore, embedding_source
+from regalia.policy.book import PolicyBook
+from regalia.policy.detectors import DETECTORS
+from regalia.policy.store import ActivationStore
 from regalia.storage import Database, check_schema
 
 _LOG = structlog.get_logger()
@@ -41,15 +49,18 @@ class Instance:
         config: Config,
         *,
         tenancy: Tenancy,
+        signin: SignIn,
         ledger: Ledger,
         fleet: Fleet,
         gateway: Gateway,
         metrics: Metrics,
         policy: str,
         witnessing: Witnessing | None,
+        reviews: ReviewDesk,
     ) -> None:
         self.config = config
         self.tenancy = tenancy
+        self.signin = signin
         self.keys = tenancy.live.ring
         self.ledger = ledger
         self.fleet = fleet
@@ -57,6 +68,7 @@ class Instance:
         self.metrics = metrics
         self.policy = policy
         self.witnessing = witnessing
+        self.reviews = reviews
 
 
 def prepare(config: Config) -> None:
@@ -104,6 +116,9 @@ async def running(config: Config, *, owner: bool = True) -> AsyncIterator[Instan
             [*await _embedded(config, registrar, owner), *(_external(engine) for engine in config.engines)]
         )
         metering, keeper = await _metering(config, ledger, database)
+        book = PolicyBook(DETECTORS, resources_of(lambda: fleet))
+        policies = PolicyWatch(book, ActivationStore(database))
+        queue = Queue(database, config.policy.callbacks)
         gateway = Gateway(
             ledger,
             fleet,
@@ -114,6 +129,7 @@ async def running(config: Config, *, owner: bool = True) -> AsyncIterator[Instan
             response_bytes=config.limits.response_bytes,
             refusal=witnessing.refusal if witnessing else lambda: None,
             energy=_energy(config),
+            guard=Guard(book, queue),
         )
         live = LiveTenants(database, KeyRing(secret, {}))
         tenancy = Tenancy(
@@ -125,9 +141,15 @@ async def running(config: Config, *, owner: bool = True) -> AsyncIterator[Instan
             keep=ledger.keep,
             labels=config.tenancy.classifications,
             grid=_grid(config),
+            approvals=config.policy.approvals,
         )
+        reviews = ReviewDesk(queue, tenancy, ledger, gateway, Pseudonyms(secret))
         async with (
+            signing_in(config, tenancy) as signin,
+            exporting(config.audit_export if owner else AuditExport(), data_dir, origin),
             live.following(),
+            policies.following(),
+            reviews.watching(),
             applying_retention(tenancy, config.retention.apply_seconds) if owner else nullcontext(),
             _keeping(keeper),
             _started(fleet, config.limits.drain_seconds),
@@ -136,12 +158,14 @@ async def running(config: Config, *, owner: bool = True) -> AsyncIterator[Instan
             yield Instance(
                 config,
                 tenancy=tenancy,
+                signin=signin,
                 ledger=ledger,
                 fleet=fleet,
                 gateway=gateway,
                 metrics=metrics,
                 policy=witnesses.read_text() if witnesses else policy_text(keys, origin),
                 witnessing=witnessing,
+                reviews=reviews,
             )
     finally:
         await ledger.close()

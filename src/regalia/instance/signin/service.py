@@ -7,7 +7,8 @@ that can't be used is ProviderUnusable. AuditUnavailable means that nobody is le
 import asyncio
 import os
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 import msgspec
 import structlog
@@ -249,6 +250,16 @@ class SignIn:
         if found is None:
             raise SignInRefused("unknown_provider", "There is no such identity provider here.")
         return found
+
+
+@asynccontextmanager
+async def signing_in(config: Config, at: Tenancy) -> AsyncIterator[SignIn]:
+    """Signing in while the block runs. Raises RegaliaError where the configuration can't be used."""
+    signin = SignIn(config, at)
+    try:
+        yield signin
+    finally:
+        await signin.close()
 
 
 def base_url_of(config: Config) -> str:
