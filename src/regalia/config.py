@@ -173,6 +173,17 @@ class TenancySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     )
 
 
+class PolicySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Policies and reviews. `approvals` is how many people must agree to put a policy in force.
+
+    A caller may be told that a review is over at an address on this machine, or at one that begins with one
+    of `callbacks`.
+    """
+
+    approvals: Annotated[int, msgspec.Meta(ge=1, le=2)] = 1
+    callbacks: tuple[Annotated[str, msgspec.Meta(pattern=r"^https?://[^/]+/")], ...] = ()
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Everything an operator can set. `database` "" means the one that `regalia init` was given."""
 
@@ -189,6 +200,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     vault: VaultSettings = VaultSettings()
     retention: RetentionSettings = RetentionSettings()
     tenancy: TenancySettings = TenancySettings()
+    policy: PolicySettings = PolicySettings()
     metering: MeteringSettings = MeteringSettings()
     signin: SignIn = SignIn()
     audit_export: AuditExport = AuditExport()

@@ -6,7 +6,6 @@ server holds the directory, it is asked with the key in `client.json`.
 """
 
 import asyncio
-import getpass
 import inspect
 from collections.abc import Callable
 from functools import wraps
@@ -19,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from regalia.cli.http import request
+from regalia.cli.local import os_user
 from regalia.cli.options import DEFAULT_DATA_DIR, DatabaseUrl, DataDir, Json
 from regalia.cli.profile import load_profile
 from regalia.config import load_config
@@ -31,6 +31,7 @@ from regalia.instance.directory import secret_of
 from regalia.instance.tenancy import Tenancy
 from regalia.instance.tenancy.operations import BASE, decoded, matched
 from regalia.ledger import Entry, KeyFiles, LedgerLocked
+from regalia.ledger.keeping import Action
 from regalia.ledger.log import Log
 from regalia.ledger.wire import Where
 from regalia.storage import check_schema, open_database
@@ -117,7 +118,7 @@ class Administration:
         )
         url = database_of(self.data_dir, settings.database).engine.url.render_as_string(hide_password=False)
         origin, keys = identity_of(self.data_dir).origin, KeyFiles.under(self.data_dir / "keys")
-        name = f"command-{getpass.getuser()}"
+        name = f"command-{os_user()}"
         log = Log.open(Where(self.data_dir, url, name, origin, keys, settings.vault.root_key))
         try:
             database = open_database(url)
@@ -134,7 +135,13 @@ class Administration:
                         raise result
                     return result
 
-                at = Tenancy(database, live, append, secret, labels=settings.tenancy.classifications)
+                async def keep(action: Action) -> dict[str, Any]:
+                    done: dict[str, Any] = msgspec.json.decode(log.keep(action))
+                    return done
+
+                labels = settings.tenancy.classifications
+                two = settings.policy.approvals
+                at = Tenancy(database, live, append, secret, keep=keep, labels=labels, approvals=two)
                 return await _perform(at, method, path, content)
 
             answer = asyncio.run(perform())
@@ -155,7 +162,7 @@ async def _perform(at: Tenancy, method: str, path: str, content: bytes) -> Any:
     operation, parameters = found
     asked = dict(pair.split("=", 1) for pair in query.split("&") if pair) | parameters
     body = decoded(content, operation.body) if operation.body else None
-    answer = await operation.run(at, local_actor(f"os:{getpass.getuser()}"), asked, body)
+    answer = await operation.run(at, local_actor(f"os:{os_user()}"), asked, body)
     return msgspec.json.decode(msgspec.json.encode(answer))
 
 

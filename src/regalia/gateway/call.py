@@ -10,6 +10,7 @@ import msgspec
 
 from regalia.clock import new_call_id
 from regalia.engines import EngineIdentity, Result
+from regalia.gateway.guard import NO_POLICY, CallGuard
 from regalia.gateway.requests import InferenceRequest
 from regalia.gateway.routes import Route
 from regalia.identity import Principal
@@ -53,6 +54,7 @@ class Call:
         "admitted",
         "body",
         "document",
+        "guard",
         "id",
         "principal",
         "project",
@@ -86,6 +88,7 @@ class Call:
         self.reservation = reservation
         self.started = ms
         self.response: list[bytes] = []
+        self.guard: CallGuard | None = None
         self.admitted = ""
         self._salts = random[10:42], random[42:74], random[74:106]
         if route.generates and document.get("seed") is None:
@@ -152,7 +155,7 @@ class Call:
                 "isolation": engine.isolation,
             },
             "sampling": self._sampling(),
-            "policy": {"version": "none", "decision": "allow"},
+            "policy": NO_POLICY if self.guard is None else self.guard.record(),
             "usage": recorded_usage(settlement, energy),
             "finish": [reason[:64] for reason in result.finish[:64]],
             "status": status,
@@ -172,6 +175,8 @@ class Call:
             ids = _canonical(result.tokens)
             record["tokens"] = commit("tokens", self._salts[2], ids)
             parts += (Part("tokens", self._salts[2], ids),)
+        if self.guard is not None:
+            parts += self.guard.parts()
         return Entry(
             record=_canonical(record),
             phase="outcome",

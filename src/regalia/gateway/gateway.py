@@ -21,6 +21,8 @@ from regalia.fleet import Fleet, UnknownModel
 from regalia.gateway.call import RANDOM_BYTES, Call, Outcome
 from regalia.gateway.client import Client, ClientGone
 from regalia.gateway.generation import Generation
+from regalia.gateway.guard import CallGuard, Guard
+from regalia.gateway.guarded import GuardedGeneration
 from regalia.gateway.metrics import Metrics
 from regalia.gateway.problems import as_seen
 from regalia.gateway.requests import InferenceRequest
@@ -48,6 +50,7 @@ class Gateway:
         response_bytes: int,
         refusal: Callable[[], str | None] = lambda: None,
         energy: EnergyMeter | None = None,
+        guard: Guard | None = None,
         clock: Callable[[], int] = now_ms,
         random: Callable[[int], bytes] = os.urandom,
     ) -> None:
@@ -57,6 +60,7 @@ class Gateway:
         self._metrics = metrics
         self._metering = metering
         self._energy = energy
+        self._guard = guard
         self._concurrent_calls = concurrent_calls
         self._response_bytes = response_bytes
         self._refusal = refusal
@@ -64,8 +68,13 @@ class Gateway:
         self._random = random
         self.open_calls = 0
 
-    async def answer(self, route: Route, principal: Principal, body: bytes, client: Client) -> None:
-        """Answer one call, or raise the ApiError that the client is to see."""
+    async def answer(
+        self, route: Route, principal: Principal, body: bytes, client: Client, *, released: str = ""
+    ) -> None:
+        """Answer one call, or raise the ApiError that the client is to see.
+
+        `released` names the review by which a request that a rail had held may go on.
+        """
         document, request = read(route, body)
         if not may_use(principal, request.model):
             raise UnknownModel(
@@ -84,7 +93,10 @@ class Gateway:
             ms,
         )
         try:
-            call, generation = self._prepare(route, principal, body, document, request, client, reservation)
+            guard = self._guard.of(route.name, principal, document, released) if self._guard else None
+            call, generation = self._prepare(
+                route, principal, body, document, request, client, reservation, guard
+            )
             await self._admitted(call, generation)
         finally:
             self._metering.release(reservation)
@@ -98,6 +110,7 @@ class Gateway:
         request: InferenceRequest,
         client: Client,
         reservation: Reservation,
+        guard: CallGuard | None,
     ) -> tuple[Call, Generation]:
         """The call and the engine that will answer it. Raises ApiError."""
         engine = self._fleet.choose(request.model, route.name)
@@ -117,7 +130,11 @@ class Gateway:
             random=self._random(RANDOM_BYTES),
         )
         try:
-            generation = Generation(call, engine, client, self._response_bytes)
+            if guard is None:
+                generation = Generation(call, engine, client, self._response_bytes)
+            else:
+                generation = GuardedGeneration(call, engine, client, self._response_bytes, guard)
+                call.guard = guard.enter(call.id, call.started)
         except EngineError as gone:  # it ended since it was chosen
             raise as_seen(gone) from gone
         generation.headers = self._metering.headers(reservation)

@@ -7,9 +7,10 @@ ends it (`[DONE]`, or the event `response.completed`) is kept back likewise.
 from regalia.engines import Engine, EngineBroken, EngineIdentity, Result
 from regalia.gateway.call import Call
 from regalia.gateway.client import Client, Headers
+from regalia.gateway.events import as_event
 from regalia.gateway.problems import refusal
 
-_DONE = b"data: [DONE]\n\n"
+DONE = b"data: [DONE]\n\n"
 
 
 class Generation:
@@ -59,7 +60,7 @@ class Generation:
             try:
                 await client.start(call.id, "text/event-stream; charset=utf-8", self.headers)
                 async for name, data in stream:
-                    event = _event(name, data)
+                    event = as_event(name, data)
                     size += len(event)
                     if size > self._limit:
                         raise EngineBroken(f"the answer is larger than {self._limit} bytes")
@@ -71,11 +72,4 @@ class Generation:
             finally:  # what was generated until now is on record even when it broke off
                 self.result = stream.result
         if call.route.name != "responses":
-            self._held += _DONE
-
-
-def _event(name: bytes, data: bytes) -> bytes:
-    """A server-sent event as it goes on the wire."""
-    if name:
-        return b"event: " + name + b"\ndata: " + data + b"\n\n"
-    return b"data: " + data + b"\n\n"
+            self._held += DONE

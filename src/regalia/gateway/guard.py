@@ -145,7 +145,7 @@ class CallGuard:
             route=route,
             model=model if isinstance(model, str) else "",
             stream=bool(document.get("stream")),
-            principal=caller.user or caller.key_id,
+            principal=caller.actor,
             organisation=caller.organisation,
             jurisdiction=caller.jurisdiction,
             roles=tuple(sorted(caller.roles)),
@@ -166,9 +166,10 @@ class CallGuard:
         self._review = released
         self._was_held = False
 
-    def enter(self, call: str, ms: int) -> None:
-        """The call is admitted under this id, at this time."""
+    def enter(self, call: str, ms: int) -> "CallGuard":
+        """This guard, for the call that is to be admitted under this id, at this time."""
         self._call, self._ms = call, ms
+        return self
 
     # The request
 
@@ -205,10 +206,8 @@ class CallGuard:
 
     async def answer(self, body: bytes, result: Result, engine: EngineIdentity) -> bytes:
         """A whole answer as it may go to the caller. Raises as the module says."""
-        if not self.row.answers and not self.discloses:
-            return body
         try:
-            answer = _decode(body)
+            answer = None if self.row.numbers else _decode(body)
         except (msgspec.DecodeError, RecursionError) as error:
             raise EngineBroken(f"the engine's answer is not JSON: {error}") from error
         changed, action = await self._checked(answer)
@@ -223,8 +222,6 @@ class CallGuard:
 
     async def _checked(self, answer: Any) -> tuple[bool, Action]:
         """Check an answer and edit it; whether it was changed, and what was decided of it."""
-        if not self.row.answers:
-            return False, "allow"
         found = answer_texts(self.row, answer)
         rules = self.policy.rules_on(self.row.answers | {"tool_calls"})
         scans = await scan_early(rules, self.facts, found.texts)
@@ -264,6 +261,11 @@ class CallGuard:
         await self._hold(self._output, "output")
 
     # What the record and the caller are told
+
+    @property
+    def hides_tokens(self) -> bool:
+        """Whether the ids of the generated tokens tell what the caller does not get."""
+        return bool(self._output.redactions) or self._output.action in ("block", "hold")
 
     def record(self) -> dict[str, Any]:
         """The record's `policy`."""
@@ -347,7 +349,7 @@ class CallGuard:
             id=f"review_{new_call_id(self._ms, self._random(10)).removeprefix('call_')}",
             call=self._call,
             project=self._caller.project,
-            author=self._caller.user or self._caller.key_id,
+            author=self._caller.actor,
             route=self.row.route,
             side=side,
             rail=rail,

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from regalia.engines import EngineBroken, EngineIdentity, Result
+from regalia.gateway.events import as_event
 from regalia.gateway.guard import CallGuard, drop_logprobs
 from regalia.gateway.guard_table import answer_texts
 from regalia.gateway.guard_texts import OUTPUT, OUTPUT_CALLS, steers
@@ -364,10 +365,3 @@ def _strings_of(choice: dict[str, Any]) -> Iterator[tuple[tuple[Any, ...], Any, 
                     yield (*path, key), node, key
             elif type(value) is dict or type(value) is list:
                 stack.append(((*path, key), value))
-
-
-def as_event(name: bytes, data: bytes) -> bytes:
-    """A server-sent event as it goes on the wire."""
-    if name:
-        return b"event: " + name + b"\ndata: " + data + b"\n\n"
-    return b"data: " + data + b"\n\n"

@@ -22,23 +22,25 @@ Events = Literal["", "chunks", "responses"]
 class Row(msgspec.Struct, frozen=True):
     """How a route is guarded.
 
-    `events` is the shape of its stream, "" where it has none. `answers` are the sides of its answer's text,
-    empty where the answer is numbers: what they say was in the request, and was looked at there.
+    `events` is the shape of its stream, "" where it has none. `answers` are the sides of its answer's text.
+    Where the answer is `numbers`, what they say was in the request and was looked at there: only rails that
+    need no text remain.
     """
 
     route: str
     events: Events = ""
-    answers: frozenset[str] = frozenset()
+    answers: frozenset[str] = OUTPUT
+    numbers: bool = False
 
 
 TABLE = {
     row.route: row
     for row in (
-        Row("chat.completions", "chunks", OUTPUT),
-        Row("completions", "chunks", OUTPUT),
-        Row("responses", "responses", OUTPUT),
-        Row("embeddings"),
-        Row("tokenize"),
+        Row("chat.completions", "chunks"),
+        Row("completions", "chunks"),
+        Row("responses", "responses"),
+        Row("embeddings", numbers=True),
+        Row("tokenize", numbers=True),
         # What token ids say is known only when they have been turned into text: it is looked at then.
         Row("detokenize", "", BOTH),
     )
@@ -54,10 +56,14 @@ def request_texts(route: str, document: dict[str, Any]) -> Found:
     found = texts_in(document, INPUT, INPUT_CALLS)
     if holds_ids(document.get("prompt")) or (route != "detokenize" and holds_ids(document.get("input"))):
         found.add_unreadable(INPUT)
+    if not found.texts:  # rails that need no text look at every call
+        found.add("", INPUT)
     return found
 
 
 def answer_texts(row: Row, answer: Any) -> Found:
     """The texts of an answer, or of an event of a stream."""
-    calls = row.answers | OUTPUT_CALLS if row.answers else row.answers
-    return texts_in(answer, row.answers, calls)
+    found = texts_in(None if row.numbers else answer, row.answers, row.answers | OUTPUT_CALLS)
+    if not found.texts:
+        found.add("", row.answers)
+    return found

@@ -2,8 +2,8 @@
 
 A pack is a list of rails. A rail says where it looks (`on`), what looks (`detector`), on which condition
 (`when`, in CEL) it acts, and how (`action`, `mode`). Sides: `input` is everything that goes to the model,
-`retrieved` that part of it which came from documents and tools, `output` everything that comes from the model,
-`tool_calls` the arguments of tool calls in either direction.
+`retrieved` that part of it which came from documents and tools, `output` everything that comes from the
+model, `tool_calls` the arguments of tool calls in either direction.
 """
 
 from typing import Annotated, Any, Literal

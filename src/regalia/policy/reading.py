@@ -1,6 +1,7 @@
 """A pack from YAML: bounded, no aliases, no repeated keys; for an unknown key the nearest one is named."""
 
 import difflib
+import re
 from collections.abc import Mapping
 from functools import cache
 from hashlib import sha256
@@ -16,8 +17,11 @@ from regalia.policy.errors import PackError
 MAX_PACK = 1024 * 1024
 
 
+_OLD_TAGS = ("tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:bool")
+
+
 class _Loader(yaml.SafeLoader):
-    """YAML's safe types; a date stays text, an alias and a repeated key are errors."""
+    """YAML 1.2's safe types: `on`, `no` and dates are text. An alias and a repeated key are errors."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.events.AliasEvent):
@@ -35,9 +39,10 @@ class _Loader(yaml.SafeLoader):
 
 
 _Loader.yaml_implicit_resolvers = {
-    first: [(tag, regexp) for tag, regexp in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    first: [(tag, regexp) for tag, regexp in resolvers if tag not in _OLD_TAGS]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("(?:true|false)$"), ["t", "f"])
 
 
 def read_pack(document: bytes) -> Pack:

@@ -1,0 +1,298 @@
+"""Held calls of an instance: queued, shown to reviewers, decided, fetched by whoever made the call.
+
+What a reviewer sees and decides is on record (`admin.review_shown`, `…_released`, `…_edited`, `…_refused`,
+`…_expired`) before it counts. A released answer is a call of its own, with a receipt; a request that was held
+before it was answered is answered when its caller comes for it, under the policy as it is then.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
+
+import aiohttp
+import msgspec
+import structlog
+
+from regalia.clock import now_ms
+from regalia.errors import ApiError, RegaliaError
+from regalia.gateway import ROUTES, Gateway
+from regalia.gateway.client import Client, Headers
+from regalia.gateway.delivery import RANDOM_BYTES, delivery, edited
+from regalia.gateway.guard import HELD, HeldAnswer
+from regalia.identity import Principal, Pseudonyms
+from regalia.identity.principal import local_actor
+from regalia.identity.roles import not_found, permits, require_at
+from regalia.instance.tenancy.tenancy import Tenancy
+from regalia.ledger import Ledger
+from regalia.policy.errors import PolicyConflict
+from regalia.policy.reviews import AFTER, Review, Verdict, may_decide, settled
+from regalia.policy.store import ReviewStore
+from regalia.storage import Database
+
+SWEEP_S = 1.0
+CALLBACK_S = 5.0
+_LOG = structlog.get_logger()
+_DEADLINE = local_actor("regalia:deadline")
+_ROUTES = {route.name: route for route in ROUTES}
+_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+
+
+class Shown(msgspec.Struct, frozen=True):
+    """A review and what it is about: the request, and the answer where one waits."""
+
+    review: Review
+    request: str
+    answer: str
+
+
+class Queue:
+    """Where the gateway puts held calls. Implements `regalia.gateway.guard.Reviews`."""
+
+    def __init__(self, database: Database, callbacks: tuple[str, ...]) -> None:
+        self.store = ReviewStore(database)
+        self._callbacks = callbacks
+
+    async def open(self, review: Review) -> None:
+        """Queue it; a callback that is not allowed is left out, and the caller has to poll."""
+        if review.callback and not may_call(review.callback, self._callbacks):
+            review = msgspec.structs.replace(review, callback="")
+        await asyncio.to_thread(self.store.add, review)
+
+
+class ReviewDesk:
+    """Reviews on a running instance."""
+
+    def __init__(
+        self,
+        queue: Queue,
+        tenancy: Tenancy,
+        ledger: Ledger,
+        gateway: Gateway,
+        pseudonyms: Pseudonyms,
+        *,
+        clock: Callable[[], int] = now_ms,
+        random: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        self._store = queue.store
+        self._at = tenancy
+        self._ledger = ledger
+        self._gateway = gateway
+        self._pseudonyms = pseudonyms
+        self._clock = clock
+        self._random = random
+        self._callbacks: set[asyncio.Task[None]] = set()
+
+    # For reviewers
+
+    async def listed(self, actor: Principal, state: str = "", project: str = "") -> list[Review]:
+        """The reviews that the actor may decide, the oldest first."""
+        found = await asyncio.to_thread(self._store.listed, state, project)
+        return [review for review in found if self._may(actor, review)]
+
+    async def get(self, actor: Principal, ident: str) -> Review:
+        """A review, for its project's callers and for its reviewers. Raises ApiError 404."""
+        review = await self._found(ident)
+        if review.project != actor.project and not self._may(actor, review):
+            raise not_found("review", ident)
+        return review
+
+    async def show(self, actor: Principal, ident: str) -> Shown:
+        """What is to be decided, for a reviewer, on record. Raises ApiError 403, 404, 409, 410."""
+        review = await self._found(ident)
+        self._require(actor, review)
+        request, held = await self._contents(review)
+        await self._at.note("admin.review_shown", actor, review=ident, call=review.call)
+        answer = held.body.decode(errors="replace") if held is not None else ""
+        return Shown(review, request.decode(errors="replace"), answer)
+
+    async def decide(self, actor: Principal, ident: str, verdict: Verdict, text: str = "") -> Review:
+        """Release, edit or refuse a held call. Raises ApiError 403, 404, 409."""
+        review = await self._found(ident)
+        self._require(actor, review)
+        if actor.issuer == review.author:
+            raise ApiError(403, "not_independent", "The call's author issued your key: ask another reviewer.")
+        try:
+            may_decide(review, actor.actor, verdict, self._clock())
+            await asyncio.to_thread(self._store.claim, review, self._clock())
+        except PolicyConflict as error:
+            raise ApiError(409, "not_now", f"{error}.") from error
+        try:
+            return await self._carry_out(actor, review, verdict, f"admin.review_{AFTER[verdict]}", text)
+        except BaseException:
+            await asyncio.to_thread(self._store.save, msgspec.structs.replace(review, claimed=0))
+            raise
+
+    # For whoever made the call
+
+    async def fetch(self, actor: Principal, ident: str, client: Client) -> None:
+        """Give the answer that waited. Raises ApiError: 403 refused, 404, 409 while it is not decided."""
+        review = await self._found(ident)
+        if review.project != actor.project:
+            raise not_found("review", ident)
+        if review.state == "open":
+            raise ApiError(409, "review_open", "Nobody has decided yet.", retry_after=30)
+        if review.state == "refused":
+            raise ApiError(403, "review_refused", "A reviewer has refused this call.")
+        if review.answer:
+            await self._give(review, client)
+            return
+        await self._answer_now(actor, review, client)
+
+    async def _answer_now(self, actor: Principal, review: Review, client: Client) -> None:
+        """Answer a request that was held, once."""
+        try:
+            await asyncio.to_thread(self._store.claim, review, self._clock())
+        except PolicyConflict as error:
+            raise ApiError(409, "not_now", "It is being answered.", retry_after=5) from error
+        noted = _Noted(client)
+        done = review
+        try:
+            request, _ = await self._contents(review)
+            route = _ROUTES[review.route]
+            await self._gateway.answer(route, actor, request, noted, released=review.id)
+            done = msgspec.structs.replace(review, state="delivered", answer=noted.call)
+        finally:
+            await asyncio.to_thread(self._store.save, msgspec.structs.replace(done, claimed=0))
+
+    async def _give(self, review: Review, client: Client) -> None:
+        parts = {part.name: part.data for part in await self._ledger.contents(review.answer)}
+        if "response" not in parts:
+            raise ApiError(410, "content_erased", "The answer was erased; the call's receipt proves it.")
+        body = parts["response"]
+        streamed = body.startswith((b"data: ", b"event: "))
+        kind = "text/event-stream; charset=utf-8" if streamed else "application/json"
+        end = b"data: [DONE]\n\n" if streamed and review.route != "responses" else b""
+        if review.state != "delivered":
+            await asyncio.to_thread(self._store.save, msgspec.structs.replace(review, state="delivered"))
+        await client.reply(review.answer, 200, kind, body + end, ((b"x-regalia-review", review.id.encode()),))
+
+    # Deadlines
+
+    @asynccontextmanager
+    async def watching(self) -> AsyncIterator[None]:
+        """Let deadlines decide while the block runs."""
+        task = asyncio.create_task(self._watch())
+        try:
+            yield
+        finally:
+            for running in (task, *self._callbacks):
+                running.cancel()
+            await asyncio.gather(task, *self._callbacks, return_exceptions=True)
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            try:
+                await self.expire()
+            except Exception as error:  # the next round tries again; until then the calls stay held
+                _LOG.warning("reviews can't be swept", error=type(error).__name__)
+
+    async def expire(self) -> int:
+        """Let the deadline decide where it has passed; how many."""
+        overdue = await asyncio.to_thread(self._store.overdue, self._clock())
+        for review in overdue:
+            try:
+                await asyncio.to_thread(self._store.claim, review, self._clock())
+                verdict: Verdict = "release" if review.default == "release" else "refuse"
+                await self._carry_out(_DEADLINE, review, verdict, "admin.review_expired", "")
+            except (PolicyConflict, RegaliaError) as error:
+                _LOG.warning("a deadline could not decide", review=review.id, reason=str(error))
+        return len(overdue)
+
+    # The work
+
+    async def _carry_out(
+        self, actor: Principal, review: Review, verdict: Verdict, kind: str, text: str
+    ) -> Review:
+        """Record the verdict, then make it true."""
+        now = self._clock()
+        after = settled(review, verdict, actor.actor, now)
+        told = {"review": review.id, "call": review.call, "verdict": after.state, "rail": review.rail}
+        if review.side == "output" and verdict != "refuse":
+            request, held = await self._contents(review)
+            if held is None:
+                raise ApiError(410, "content_erased", "The held answer was erased.")
+            if verdict == "edit":
+                held = edited(held, review.route, text, review.id)
+            pseudonym = self._pseudonyms.of(review.project, now)
+            made = delivery(after, request, held, pseudonym, now, self._random(RANDOM_BYTES))
+            await self._at.note(kind, actor, answer=made.call, **told)
+            await self._ledger.append(made.admission)
+            await self._ledger.append(made.outcome)
+            after = msgspec.structs.replace(after, answer=made.call)
+        else:
+            await self._at.note(kind, actor, **told)
+        await asyncio.to_thread(self._store.save, after)
+        if after.callback:
+            task = asyncio.create_task(_call_back(after))
+            self._callbacks.add(task)
+            task.add_done_callback(self._callbacks.discard)
+        return after
+
+    async def _contents(self, review: Review) -> tuple[bytes, HeldAnswer | None]:
+        """The exact request, and the answer that waits. Raises ApiError 410, ReceiptNotFound, CallOpen."""
+        parts = {part.name: part.data for part in await self._ledger.contents(review.call)}
+        if "request" not in parts:
+            raise ApiError(410, "content_erased", "What was said was erased; the call's receipt proves it.")
+        held = msgspec.msgpack.decode(parts[HELD], type=HeldAnswer) if HELD in parts else None
+        return parts["request"], held
+
+    async def _found(self, ident: str) -> Review:
+        try:
+            return await asyncio.to_thread(self._store.get, ident)
+        except PolicyConflict as error:
+            raise not_found("review", ident) from error
+
+    def _organisation(self, review: Review) -> str:
+        home = self._at.tenants.projects.get(review.project)
+        return home.organisation if home is not None else ""
+
+    def _may(self, actor: Principal, review: Review) -> bool:
+        return permits(actor, "reviews.decide", self._organisation(review), review.project)
+
+    def _require(self, actor: Principal, review: Review) -> None:
+        require_at(actor, "reviews.decide", self._organisation(review), review.project)
+
+
+class _Noted:
+    """A client that remembers which call it was answered by."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self.call = ""
+        self.watch = client.watch
+        self.send = client.send
+
+    async def reply(
+        self, call: str, status: int, content_type: str, body: bytes, headers: Headers = ()
+    ) -> None:
+        self.call = call
+        await self._client.reply(call, status, content_type, body, headers)
+
+    async def start(self, call: str, content_type: str, headers: Headers = ()) -> None:
+        self.call = call
+        await self._client.start(call, content_type, headers)
+
+
+def may_call(url: str, allowed: tuple[str, ...]) -> bool:
+    """Whether a callback goes to this machine, or to where the operator allows."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or parts.username is not None:
+        return False
+    return parts.hostname in _LOOPBACK or any(url.startswith(prefix) for prefix in allowed)
+
+
+async def _call_back(review: Review) -> None:
+    """Tell the caller that it may fetch the answer now: the id and the state, nothing that was said."""
+    told = {"review": review.id, "state": review.state}
+    timeout = aiohttp.ClientTimeout(total=CALLBACK_S)
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=timeout) as session,
+            session.post(review.callback, json=told, allow_redirects=False) as reply,
+        ):
+            _LOG.info("called back", review=review.id, status=reply.status)
+    except (aiohttp.ClientError, OSError, TimeoutError) as error:  # the caller can poll
+        _LOG.warning("a callback failed", review=review.id, error=type(error).__name__)

@@ -1,0 +1,123 @@
+"""Activations and reviews in the database. Blocking; each method is one short transaction."""
+
+import msgspec
+from sqlalchemy import RowMapping, func, insert, select, update
+
+from regalia.policy.activation import Activation
+from regalia.policy.errors import PolicyConflict
+from regalia.policy.reviews import CLAIM_MS, Review
+from regalia.storage import Database
+from regalia.storage.schema.policy import policy_activations, reviews
+
+MOST_LISTED = 1000
+
+
+class ActivationStore:
+    """The table of activations. Safe to share between threads."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def mark(self) -> tuple[int, int, int]:
+        """Something that differs whenever an activation has come or was decided."""
+        table = policy_activations
+        active = func.sum((table.c.state == "active").cast(table.c.effective.type))
+        with self._database.read() as connection:
+            row = connection.execute(select(func.count(), active, func.max(table.c.decided))).one()
+        return int(row[0]), int(row[1] or 0), int(row[2] or 0)
+
+    def all(self) -> list[Activation]:
+        """Every activation there was."""
+        with self._database.read() as connection:
+            rows = connection.execute(select(policy_activations)).mappings().all()
+        return [_activation(row) for row in rows]
+
+    def get(self, activation: str) -> Activation:
+        """One. Raises PolicyConflict where there is none."""
+        query = select(policy_activations).where(policy_activations.c.id == activation)
+        with self._database.read() as connection:
+            row = connection.execute(query).mappings().first()
+        if row is None:
+            raise PolicyConflict(f"there is no activation {activation[:64]}")
+        return _activation(row)
+
+    def add(self, activation: Activation) -> None:
+        """Keep a new one."""
+        with self._database.write() as connection:
+            connection.execute(insert(policy_activations).values(**msgspec.structs.asdict(activation)))
+
+    def decide(self, activation: Activation) -> None:
+        """Keep what was decided of one that was requested. Raises PolicyConflict if it no longer is."""
+        table = policy_activations
+        change = (
+            update(table)
+            .where(table.c.id == activation.id, table.c.state == "requested")
+            .values(**msgspec.structs.asdict(activation))
+        )
+        with self._database.write() as connection:
+            if connection.execute(change).rowcount != 1:
+                raise PolicyConflict(f"{activation.id} was decided meanwhile")
+
+
+class ReviewStore:
+    """The table of reviews. Safe to share between threads."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(self, review: Review) -> None:
+        """Put one into the queue."""
+        with self._database.write() as connection:
+            connection.execute(insert(reviews).values(**msgspec.structs.asdict(review)))
+
+    def get(self, review: str) -> Review:
+        """One. Raises PolicyConflict where there is none."""
+        with self._database.read() as connection:
+            row = connection.execute(select(reviews).where(reviews.c.id == review)).mappings().first()
+        if row is None:
+            raise PolicyConflict(f"there is no review {review[:64]}")
+        return msgspec.convert(dict(row), Review)
+
+    def listed(self, state: str = "", project: str = "") -> list[Review]:
+        """The oldest MOST_LISTED, in one state, of one project, if they are named."""
+        query = select(reviews).order_by(reviews.c.created).limit(MOST_LISTED)
+        if state:
+            query = query.where(reviews.c.state == state)
+        if project:
+            query = query.where(reviews.c.project == project)
+        with self._database.read() as connection:
+            return [msgspec.convert(dict(row), Review) for row in connection.execute(query).mappings()]
+
+    def overdue(self, now_ms: int) -> list[Review]:
+        """The open ones whose deadline has passed and that nobody is deciding."""
+        free = reviews.c.claimed <= now_ms - CLAIM_MS
+        query = (
+            select(reviews).where(reviews.c.state == "open", reviews.c.deadline <= now_ms, free).limit(100)
+        )
+        with self._database.read() as connection:
+            return [msgspec.convert(dict(row), Review) for row in connection.execute(query).mappings()]
+
+    def claim(self, review: Review, now_ms: int) -> None:
+        """Be the one who decides. Raises PolicyConflict where somebody else is, or has."""
+        free = reviews.c.claimed <= now_ms - CLAIM_MS
+        change = (
+            update(reviews)
+            .where(reviews.c.id == review.id, reviews.c.state == review.state, free)
+            .values(claimed=now_ms)
+        )
+        with self._database.write() as connection:
+            if connection.execute(change).rowcount != 1:
+                raise PolicyConflict(f"the review {review.id} is being decided by somebody else")
+
+    def save(self, review: Review) -> None:
+        """Keep what has become of one; its claim ends."""
+        change = update(reviews).where(reviews.c.id == review.id).values(**msgspec.structs.asdict(review))
+        with self._database.write() as connection:
+            connection.execute(change)
+
+
+def _activation(row: RowMapping) -> Activation:
+    document = row["document"]
+    return msgspec.convert(
+        {**row, "document": None if document is None else bytes(document)}, Activation, strict=False
+    )
