@@ -1,9 +1,10 @@
 """A vault that hosts share: one PostgreSQL, one folder, each host with its own path to it."""
 
+import itertools
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -45,12 +46,13 @@ class Hosts:
     root: SecretRoot
     random: Remembering
     opened: list[tuple[SharedVault, Database]]
+    names: Iterator[int] = field(default_factory=itertools.count)
 
     def open(self, folder: Path | None = None) -> SharedVault:
         """Another host: it has its own connections, and its own way to the folder."""
         path = folder
         if path is None:
-            path = self.folder.with_name(f"host-{len(self.opened)}")
+            path = self.folder.with_name(f"host-{next(self.names)}")
             path.symlink_to(self.folder)
         database = open_database(self.url)
         vault = SharedVault.over(path, database, self.root, random=self.random)
@@ -203,17 +205,6 @@ def test_a_folder_with_another_vaults_keys_is_not_taken(hosts: Hosts, cluster: C
         SharedVault.make(hosts.folder, database)
     assert not SharedVault.exists(database)
     database.close()
-
-
-def test_a_restart_of_the_database_is_survived(hosts: Hosts, cluster: Cluster) -> None:
-    first = hosts.open()
-    sealed = seal(first)
-    cluster.stop()
-    with pytest.raises(VaultError, match="can't be read or written"):
-        first.open_sealed("alpha", IDENT, sealed)
-    cluster.start()
-    assert first.open_sealed("alpha", IDENT, sealed) == b"content"
-    assert bucket_of(seal(first).key) == bucket_of(sealed.key)
 
 
 def test_a_backup_is_completed_by_empty_files_for_keys_destroyed_meanwhile(

@@ -21,7 +21,7 @@ class ActivationStore:
     def mark(self) -> tuple[int, int, int]:
         """Something that differs whenever an activation has come or was decided."""
         table = policy_activations
-        active = func.sum((table.c.state == "active").cast(table.c.effective.type))
+        active = func.count().filter(table.c.state == "active")
         with self._database.read() as connection:
             row = connection.execute(select(func.count(), active, func.max(table.c.decided))).one()
         return int(row[0]), int(row[1] or 0), int(row[2] or 0)
