@@ -19,14 +19,16 @@ def tenancy_handlers(instance: Instance) -> list[HTTPRouteHandler]:
 
 
 def _handler(instance: Instance, operation: Operation) -> HTTPRouteHandler:
-    path = operation.path.replace("}", ":str}")
+    # Litestar keeps some names, such as `request`, for itself
+    path = operation.path.replace("{", "{in_").replace("}", ":str}")
 
     @route(path, http_method=[HttpMethod(operation.method)], status_code=200, include_in_schema=False)
     async def handle(request: Request[Any, Any, Any]) -> Response[bytes]:
         actor = asker(instance, request)
         body = decoded(await request.body(), operation.body) if operation.body else None
         query = {name: request.query_params.get(name, "") for name in operation.query}
-        answer = await operation.run(instance.tenancy, actor, query | request.path_params, body)
+        within = {name: request.path_params[f"in_{name}"] for name in operation.parameters}
+        answer = await operation.run(instance.tenancy, actor, query | within, body)
         headers = {"cache-control": "no-store"}  # keys and contents pass here
         return Response(_encode(answer), media_type=MediaType.JSON, headers=headers)
 
