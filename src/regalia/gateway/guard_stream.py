@@ -17,7 +17,7 @@ from regalia.gateway.guard import CallGuard, drop_logprobs
 from regalia.gateway.guard_table import answer_texts
 from regalia.gateway.guard_texts import OUTPUT, OUTPUT_CALLS, steers
 from regalia.policy.compiled import Rule
-from regalia.policy.decide import Decision, Hit, Scan, decide
+from regalia.policy.decide import NOTHING, Decision, Hit, Ran, Scan, decide, strictest
 from regalia.policy.redact import Edit, in_string, rewrite, unfinished, within_json
 from regalia.policy.scan import MAX_HITS, Text, scan_early, scan_slow
 
@@ -126,6 +126,7 @@ class StreamGuard:
         self._hits: dict[str, dict[tuple[int, int, int, str], Hit]] = {}
         self._failures: dict[str, str] = {}
         self._holding = False
+        self._noted = NOTHING
         self._may_hold = any("hold" in (rule.rail.action, rule.rail.on_failure) for rule in self._deciding)
         self._sent: list[bytes] = []
         self._discloses = guard.discloses
@@ -217,12 +218,10 @@ class StreamGuard:
             return
         scans = await self._scan(self._deciding, found.texts)
         decision = decide(self._policy.pack, self._guard.facts, scans)
+        self._note(decision)
         if decision.action == "block":
-            self._guard.note_output(decision)
             raise self._guard.blocked(decision)
-        if decision.action == "hold" and not self._holding:
-            self._guard.note_output(decision)
-            self._holding = True
+        self._holding = self._holding or decision.action == "hold"
         edits = {}
         for number, text in enumerate(found.texts):
             made = self._guard.edits_of(text.text, [hit for hit in decision.redactions if hit.text == number])
@@ -272,8 +271,28 @@ class StreamGuard:
             for rail, hits in self._hits.items()
         }
         decision = decide(self._policy.pack, self._guard.facts, scans)
-        self._guard.note_output(decision)
+        self._note(decision)
         return decision
+
+    def _note(self, decision: Decision) -> None:
+        """Keep what the record is to say: of each rail the most that it has found and done.
+
+        What comes in pieces comes again as a whole at the end of some streams, and is not counted twice.
+        """
+        noted = self._noted
+        ran = {one.rail: one for one in noted.ran}
+        for one in decision.ran:
+            known = ran.get(one.rail)
+            if known is None or _weight(one) >= _weight(known):
+                ran[one.rail] = one
+        harder = strictest(noted.action, decision.action) != noted.action
+        self._noted = Decision(
+            decision.action if harder else noted.action,
+            decision.decisive if harder else noted.decisive,
+            tuple(ran.values()),
+            decision.redactions or noted.redactions,
+        )
+        self._guard.note_output(self._noted)
 
     def _clear(self, lane: Lane, decision: Decision) -> None:
         limit = lane.end if lane.ended else max(lane.cleared, lane.end - self._window)
@@ -326,6 +345,10 @@ class StreamGuard:
             if self._holding:
                 return []
         return events
+
+
+def _weight(ran: Ran) -> tuple[bool, bool, int]:
+    return bool(ran.failure), bool(ran.does), sum(ran.counts.values())
 
 
 def _replace_shorter(hits: dict[tuple[int, int, int, str], Hit], lane: int, found: Any) -> None:

@@ -1,0 +1,90 @@
+"""A gateway over a real ledger, with a policy that tests set."""
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from policy.policy_kit import PRINCIPAL, Listener, OnePolicy, Parrot, Queue, compiled
+from regalia.errors import ApiError
+from regalia.fleet import Fleet
+from regalia.gateway import ROUTES, Gateway, Metrics
+from regalia.gateway.guard import Guard
+from regalia.identity import Pseudonyms
+from regalia.ledger import Entry, KeyFiles, Ledger, create_keys
+from regalia.metering import Metering
+from regalia.storage import open_database, upgrade
+
+BY_NAME = {route.name: route for route in ROUTES}
+
+
+class House:
+    """A gateway whose records are at hand."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+        self.engine = Parrot()
+        self.book = OnePolicy()
+        self.queue = Queue()
+        self.entries: list[Entry] = []
+        append = ledger.append
+
+        def noting(entry: Entry) -> Any:
+            self.entries.append(entry)
+            return append(entry)
+
+        ledger.append = noting  # type: ignore[method-assign]
+        self.gateway = Gateway(
+            ledger,
+            Fleet([self.engine]),
+            Pseudonyms(b"s" * 32),
+            Metrics(),
+            Metering(),
+            concurrent_calls=64,
+            response_bytes=1_000_000,
+            guard=Guard(self.book, self.queue),
+        )
+
+    def reset(self, *rails: Any, **fields: Any) -> None:
+        """Another policy, and nothing asked or said before."""
+        self.book.policy = compiled(*rails, **fields) if rails else None
+        self.engine.__init__()  # type: ignore[misc]
+        self.queue.reviews.clear()
+        self.entries.clear()
+
+    async def call(self, route: str, body: bytes) -> tuple[Listener, ApiError | None]:
+        """One call: what the client got, and the error that it got."""
+        client = Listener()
+        try:
+            await self.gateway.answer(BY_NAME[route], PRINCIPAL, body, client)
+        except ApiError as error:
+            return client, error
+        return client, None
+
+    @property
+    def outcome(self) -> dict[str, Any]:
+        """The last record."""
+        record: dict[str, Any] = json.loads(self.entries[-1].record)
+        return record
+
+    @property
+    def sealed(self) -> dict[str, bytes]:
+        """What was sealed with it."""
+        return {part.name: part.data for part in self.entries[-1].parts}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
+    folder: Path = tmp_path_factory.mktemp("house")
+    keys = KeyFiles.under(folder / "keys")
+    create_keys(keys)
+    (folder / "run").mkdir()
+    database = open_database(f"sqlite:///{folder / 'regalia.db'}")
+    upgrade(database)
+    ledger = await Ledger.open(folder, database, process="p", origin="example.test/log", keys=keys)
+    yield House(ledger)
+    await ledger.close()
+    database.close()
