@@ -116,7 +116,7 @@ def test_a_call_under_way_is_not_erased(site: Site) -> None:
             log.erase(erasure("call", "call_" + "0" * 26))
 
 
-@pytest.mark.parametrize("step", ["_announce", "_rows.move", "_vault.replaced", "_vault.destroy_project"])
+@pytest.mark.parametrize("step", ["_transact", "_rows.move", "_vault.replaced", "_vault.destroy_project"])
 @pytest.mark.parametrize("scope", ["call", "project"])
 def test_what_a_crash_interrupts_is_finished_on_opening(site: Site, step: str, scope: Scope) -> None:
     log = site.log()

@@ -16,6 +16,7 @@ from regalia.instance.tenancy import place_of_call
 from regalia.ledger import CallOpen
 from regalia.ledger.erasing import NothingToErase
 from regalia.vault import ErasureUnderWay
+from regalia.vault.retention import Held
 
 
 def erase_handler(instance: Instance) -> HTTPRouteHandler:
@@ -34,6 +35,8 @@ def erase_handler(instance: Instance) -> HTTPRouteHandler:
             return Response(await instance.ledger.erase(erasure), media_type=MediaType.JSON)
         except NothingToErase as error:
             raise ApiError(404, "nothing_to_erase", f"{error}.") from error
+        except Held as error:
+            raise ApiError(409, "held", f"{error}.") from error
         except (CallOpen, ErasureUnderWay) as error:
             raise ApiError(409, "not_now", f"{error}.", retry_after=1) from error
 

@@ -21,10 +21,12 @@ from regalia.cli import (
     members,
     models,
     orgs,
+    policy,
     prices,
     projects,
     receipts,
     retention,
+    reviews,
     roles,
     serve,
     usage,
@@ -58,6 +60,8 @@ app.add_typer(log.app, name="log")
 app.add_typer(db.app, name="db")
 app.add_typer(receipts.app, name="receipts")
 app.add_typer(content.app, name="content")
+app.add_typer(policy.app, name="policy")
+app.add_typer(reviews.app, name="reviews")
 app.add_typer(retention.app, name="retention")
 app.add_typer(holds.app, name="hold")
 log.app.command()(archive.archive)

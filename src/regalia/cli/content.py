@@ -1,6 +1,5 @@
 """`regalia content`: erase what was said, on the record."""
 
-import getpass
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +8,7 @@ import typer
 
 from regalia.cli.administering import Administration, administers
 from regalia.cli.http import request
+from regalia.cli.local import os_user
 from regalia.cli.options import DEFAULT_DATA_DIR, DatabaseUrl, DataDir, Json
 from regalia.cli.profile import load_profile
 from regalia.clock import now_ms
@@ -49,7 +49,7 @@ def erase(
     Example: `regalia content erase --call call_01… --basis "GDPR Art. 17(1)(b)" --yes`
     """
     wanted = read_request(msgspec.json.encode(ErasureRequest(basis, call, project, end_user, before)))
-    erasure = erasure_of(data_dir, wanted, f"os:{getpass.getuser()}", now_ms())
+    erasure = erasure_of(data_dir, wanted, f"os:{os_user()}", now_ms())
     if not yes:
         typer.confirm("The contents can't be brought back. Erase them?", abort=True)
     settings = load_config(config, {"data_dir": str(data_dir), "database": database or None})
@@ -67,18 +67,37 @@ def erase(
     else:
         try:
             result = log.erase(erasure)
-            log.tidy()
             log.publish()
             if log.publish_failure:
                 raise RegaliaError(log.publish_failure)
+            _tell(result, as_json)
+            log.tidy()  # rows that nothing opens any more: that may take a while
         finally:
             log.close()
+        return
+    _tell(result, as_json)
+
+
+def _tell(result: str, as_json: bool) -> None:
     done = msgspec.json.decode(result)
     if as_json:
         typer.echo(result)
-    else:
-        many = f" ({len(done['calls'])} calls)" if done["calls"] else ""
-        typer.echo(f"Erased{many}, on record as {done['erasure']}.")
+        return
+    many = f" ({len(done['calls'])} calls)" if done["calls"] else ""
+    typer.echo(f"Erased{many}, on record as {done['erasure']}.")
+    if done["held"]:
+        typer.echo(f"Left out, because a legal hold keeps it: {', '.join(done['held'])}")
+
+
+@app.command()
+@administers
+def erasures(reach: Administration) -> None:
+    """List the newest erasures: where their records are, and which are carried out.
+
+    Example: `regalia content erasures`
+    """
+    columns = {"id": "ID", "project": "PROJECT", "record": "ENTRY", "done": "DONE"}
+    reach.table(reach.ask("GET", "/content/erasures")["data"], columns)
 
 
 @app.command()

@@ -109,7 +109,7 @@ def restore(source: Path, data_dir: Path, *, database_url: str = "") -> Backup:
     for folder in ("keys", "run", "logs", "models", "log"):
         (data_dir / folder).mkdir(parents=True, exist_ok=True, mode=0o700)
     data_dir.chmod(0o700)
-    shutil.copytree(source / "log", data_dir / "log", dirs_exist_ok=True)
+    _restore_log(source / "log", data_dir / "log")
     for file in (source / "keys").iterdir():
         shutil.copy2(file, data_dir / "keys")
     _restore_vault(source / "vault", data_dir, url)
@@ -119,6 +119,16 @@ def restore(source: Path, data_dir: Path, *, database_url: str = "") -> Backup:
     _write_private(data_dir / "instance.json", identity)  # last: before it there is no instance
     _sync(data_dir)
     return backup
+
+
+def _restore_log(source: Path, to: Path) -> None:
+    """The log's files, and links to archived ones where the log that survived does not have them."""
+
+    def linked(folder: str, names: list[str]) -> list[str]:
+        there = to / Path(folder).relative_to(source)
+        return [name for name in names if (there / name).is_symlink()]
+
+    shutil.copytree(source, to, symlinks=True, ignore=linked, dirs_exist_ok=True)
 
 
 def _restore_vault(source: Path, data_dir: Path, url: str) -> None:
@@ -212,6 +222,10 @@ def _copy_log(log: LogFolder, to: Path, size: int) -> None:
         level, width = level + 1, width >> TILE_HEIGHT
     for wanted, full in names:
         for name in (wanted, full):
+            if (log.root / name).is_symlink():  # archived: the backup gets the link
+                (to / name).parent.mkdir(parents=True, exist_ok=True)
+                (to / name).symlink_to((log.root / name).readlink())
+                break
             if (log.root / name).exists():
                 (to / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(log.root / name, to / name)
@@ -271,7 +285,7 @@ def _new_folder(to: Path) -> None:
 
 
 def _digests(folder: Path) -> dict[str, str]:
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
     return {str(path.relative_to(folder)): _digest(path) for path in files}
 
 

@@ -41,7 +41,7 @@ _LOG = structlog.get_logger()
 
 
 class NewHold(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A hold on calls, or on a project, a period of admission, or both. Dates are ISO 8601, UTC if they do not
+    """A hold on calls, or on a project, a period of admission, or both. Dates are ISO 8601, UTC unless they
     say otherwise; the period begins with `begins` and ends before `ends`. The reason goes on the public
     record: a case number, no personal data.
     """
@@ -78,7 +78,7 @@ async def _holds(at: Tenancy, actor: Principal, _asked: Asked, _body: None) -> o
     return {"object": "list", "data": [_shown(hold) for hold in every if _may_see(at, actor, hold)]}
 
 
-@operation("POST", "/holds", "Place a legal hold: nothing deletes what it covers", tag="retention", body=NewHold)
+@operation("POST", "/holds", "Place a legal hold: what it covers stays", tag="retention", body=NewHold)
 async def _place(at: Tenancy, actor: Principal, _asked: Asked, body: NewHold) -> object:
     organisation, project = await _place_of(at, actor, body)
     require_at(actor, PERMISSION, organisation, project)
@@ -113,9 +113,8 @@ async def _lift(at: Tenancy, actor: Principal, asked: Asked, _body: None) -> obj
 @operation("GET", "/retention", "Retention classes, and the projects that have them", tag="retention")
 async def _retention(at: Tenancy, actor: Principal, _asked: Asked, _body: None) -> object:
     rules = await at.read(read_rules)
-    shown = [
-        one.id for one in at.tenants.projects.values() if permits(actor, "projects.read", one.organisation, one.id)
-    ]
+    every = at.tenants.projects.values()
+    shown = [one.id for one in every if permits(actor, "projects.read", one.organisation, one.id)]
     return {
         "classes": [rules.classes[name] for name in sorted({*rules.classes})],
         "projects": [{"project": name, "class": rules.of(name).name} for name in sorted(shown)],
@@ -212,7 +211,7 @@ async def keep(at: Tenancy, action: Action) -> dict[str, Any]:
 
 
 def epochs_of(secret: bytes, project: str, since_ms: int, until_ms: int) -> tuple[tuple[int, str], ...]:
-    """A project's pseudonyms in the months from one time to another, each with the month's first millisecond."""
+    """A project's pseudonyms in the months between two times, each with the month's first millisecond."""
     names = Pseudonyms(secret)
     month = _month(until_ms)
     found = [(month, names.of(project, month))]

@@ -221,8 +221,8 @@ class Eraser:
         before = wanted.before if wanted.scope == "before" else None
         buckets = self._vault.buckets(project, before)
         if not buckets:
-            about = f"the project {wanted.target[:64]} has no contents" if project else "no content is that old"
-            raise NothingToErase(about)
+            none = f"the project {wanted.target[:64]} has no contents"
+            raise NothingToErase(none if project else "no content is that old")
         if project is not None and not holds_on_project(project, holds):
             return wanted  # its keys go at once, however many buckets there are
         free = select_free(buckets, holds)

@@ -82,14 +82,16 @@ class LogFolder:
             data = self._read(tile_path(level, n, stored), MAX_TILE_BYTES)
             if data is not None:
                 return parse_tile(data, stored)[:width]
-        raise FileNotFoundError(f"{self.root / tile_path(level, n, width)} is missing")
+        full = self.root / tile_path(level, n)
+        wanted = full if full.is_symlink() else self.root / tile_path(level, n, width)
+        raise FileNotFoundError(_missing(wanted))
 
     def read_entry(self, index: int) -> bytes:
         """An entry from its full bundle."""
         n, place = divmod(index, TILE_WIDTH)
         bundle = self._read(entries_path(n), MAX_BUNDLE_BYTES)
         if bundle is None:
-            raise FileNotFoundError(f"{self.root / entries_path(n)} is missing")
+            raise FileNotFoundError(_missing(self.root / entries_path(n)))
         start = 0
         for _ in range(place):  # each entry follows its length; see `tiles.parse_bundle`
             start += 2 + int.from_bytes(bundle[start : start + 2], "big")
@@ -137,6 +139,12 @@ class LogFolder:
             self._make_directory(directory.parent)
             directory.mkdir(exist_ok=True)
             self._unsynced.add(directory.parent)
+
+
+def _missing(path: Path) -> str:
+    if path.is_symlink():
+        return f"{path.name} is in the archive {path.readlink()}, which is not attached: bring it back"
+    return f"{path} is missing"
 
 
 def _write_durably(path: Path, data: bytes, own: str) -> None:

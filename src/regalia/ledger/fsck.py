@@ -4,6 +4,7 @@ The signed checkpoint decides: entries are right if their tree has its root. Wha
 derived again (tiles and bundles); rows, contents, keys and signatures can't be, and are never touched.
 """
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,9 +13,12 @@ import msgspec
 from sqlalchemy import func, select
 
 from regalia.errors import RegaliaError
+from regalia.ledger.archive import is_away
 from regalia.ledger.contents import open_vault
 from regalia.ledger.errors import KeyUnusable, LogDamaged
 from regalia.ledger.folder import LogFolder
+from regalia.ledger.fsck_keeping import Kept, LoggedRecord, unexplained
+from regalia.ledger.keeping import declared_minimum
 from regalia.ledger.keys import KeyFiles, verifier_keys
 from regalia.ledger.opening import own_checkpoint
 from regalia.ledger.tree import Edge, Tile
@@ -23,7 +27,14 @@ from regalia.storage.schema import calls, entries, log_state
 from regalia_verify.checkpoint import Checkpoint
 from regalia_verify.errors import FormatError
 from regalia_verify.merkle import leaf_hash
-from regalia_verify.tiles import MAX_BUNDLE_BYTES, TILE_WIDTH, entries_path, parse_bundle, tile_path
+from regalia_verify.tiles import (
+    MAX_BUNDLE_BYTES,
+    TILE_WIDTH,
+    entries_path,
+    parse_bundle,
+    tile_path,
+    tile_width,
+)
 
 MAX_TOLD = 1000
 LEFT_S = 60
@@ -52,14 +63,7 @@ class Checked(msgspec.Struct, frozen=True):
         return all(one.repaired for one in self.found)
 
 
-class _Call(msgspec.Struct, frozen=True):
-    """What matters here of a record."""
-
-    kind: str
-    call: str = ""
-
-
-_record = msgspec.json.Decoder(_Call).decode
+_record = msgspec.json.Decoder(LoggedRecord).decode
 
 
 def check_log(
@@ -82,8 +86,11 @@ class _Check:
         self._folder = LogFolder(data_dir / "log")
         self._found: list[Disagreement] = []
         self._mend: list[tuple[int, Callable[[], None]]] = []  # place in `_found`, and how
-        self._admitted: dict[str, int] = {}
+        self._admitted: dict[str, tuple[int, str]] = {}  # index, the project's pseudonym
         self._outcomes: dict[str, int] = {}
+        self._kept = Kept()
+        self._away: set[int] = set()  # bundles that are in an archive elsewhere
+        self._minimum = 0
 
     def run(self, root_key: str) -> Checked:
         checkpoint = self._checkpoint()
@@ -98,6 +105,7 @@ class _Check:
             else:
                 self._found = [msgspec.structs.replace(one, derivable=False) for one in self._found]
             counted = self._check_calls(checkpoint.size)
+            self._check_kept(checkpoint.size, size)
         self._check_vault(root_key)
         self._folder.close()
         return Checked(size, checkpoint.size if checkpoint else 0, counted, self._found[:MAX_TOLD])
@@ -125,6 +133,7 @@ class _Check:
         rows = select(func.min(entries.c.idx), func.max(entries.c.idx), func.count())
         with self._database.read() as connection:
             size, noted = connection.execute(select(log_state.c.size, log_state.c.published_size)).one()
+            self._minimum = declared_minimum(connection)
             oldest, newest, count = connection.execute(rows.where(entries.c.idx < size)).one()
         published = checkpoint.size if checkpoint else 0
         if size and newest != size - 1:
@@ -150,10 +159,14 @@ class _Check:
         edge, full = Edge(), 0
         for n in range(-(-checkpoint.size // TILE_WIDTH)):
             width = min(TILE_WIDTH, checkpoint.size - n * TILE_WIDTH)
-            leaves = self._check_bundle(n, width)
-            if leaves is None:
+            if self._is_away(n):
+                new = self._take_archived(edge, n, checkpoint.size)
+            else:
+                leaves = self._check_bundle(n, width)
+                new = None if leaves is None else edge.append(leaves)
+            if new is None:
                 return False
-            for tile in edge.append(leaves):
+            for tile in new:
                 self._check_tile(tile)
                 full += 1
         for tile in edge.partial_tiles():
@@ -171,6 +184,21 @@ class _Check:
                     str(path.relative_to(self._data_dir)), "was left by an interrupted write", path.unlink
                 )
         return True
+
+    def _is_away(self, n: int) -> bool:
+        """Whether a bundle is in an archive that is not attached, as it may be below the minimum index."""
+        return n < self._minimum // TILE_WIDTH and is_away(self._folder.root / entries_path(n))
+
+    def _take_archived(self, edge: Edge, n: int, size: int) -> list[Tile] | None:
+        """The tile above stands in for a bundle elsewhere: the checkpoint's root vouches for both."""
+        self._away.add(n)
+        over = n // TILE_WIDTH
+        width = tile_width(1, over, size)
+        try:
+            return edge.append_subtree(self._folder.read_tile(1, over, width)[n % TILE_WIDTH])
+        except (OSError, FormatError) as error:
+            self._say(f"log/{tile_path(1, over, width)}", f"can't be read: {error}")
+            return None
 
     def _check_bundle(self, n: int, width: int) -> list[bytes] | None:
         """A bundle against its rows and its tile; its leaf hashes, None where nothing has its entries."""
@@ -223,7 +251,8 @@ class _Check:
             same = self._folder.read_tile(tile.level, tile.n, len(hashes)) == hashes
             problem = "" if same else "is not the tree of its entries"
         except FileNotFoundError:
-            problem = "is missing"
+            archived = tile.level == 0 and tile.n < self._minimum // TILE_WIDTH
+            problem = "" if archived and is_away(self._folder.root / tile_path(0, tile.n)) else "is missing"
         except (OSError, FormatError) as error:
             problem = f"can't be read: {error}"
         if problem:
@@ -236,8 +265,9 @@ class _Check:
             except msgspec.DecodeError as error:
                 self._say(f"entry {index}", f"is not a record: {error}")
                 continue
+            self._kept.note(record)
             if record.kind == "call.admitted":
-                self._admitted[record.call] = index
+                self._admitted[record.call] = index, sys.intern(record.project)
             elif record.kind.startswith("call."):
                 self._outcomes[record.call] = index
 
@@ -246,16 +276,32 @@ class _Check:
         counted = 0
         for call, admitted, outcome in self._indexed(published):
             counted += 1
-            if self._admitted.pop(call, None) != admitted:
+            entry, _ = self._admitted.pop(call, (None, ""))
+            if entry != admitted and admitted // TILE_WIDTH not in self._away:
                 self._say(f"call {call}", f"entry {admitted} is not its admission")
             logged = self._outcomes.pop(call, None)
-            if outcome is not None and outcome < published and logged != outcome:
+            read = outcome is not None and outcome < published and outcome // TILE_WIDTH not in self._away
+            if read and logged != outcome:
                 self._say(f"call {call}", f"entry {outcome} is not its outcome")
             if outcome is None and logged is not None:
                 self._say(f"call {call}", f"has its outcome at {logged}, the database says that it is open")
-        for call, index in [*self._admitted.items(), *self._outcomes.items()]:
-            self._say(f"call {call}", f"entry {index} is not in the database's index of calls")
+        projects = {call: project for call, (_, project) in self._admitted.items()}
+        left = [(call, index) for call, (index, _) in self._admitted.items()]
+        for call, index in [*left, *self._outcomes.items()]:
+            if self._away and call not in projects:
+                continue  # its admission, and so its project, is in the archive
+            if not self._kept.index_may_be_gone(call, projects.get(call, "")):
+                self._say(f"call {call}", f"entry {index} is not in the database's index of calls")
         return counted
+
+    def _check_kept(self, published: int, size: int) -> None:
+        """Contents that are missing must have been erased on record; holds must be what the log says."""
+        with self._database.read() as connection:
+            for call in unexplained(connection, published):
+                self._say(f"call {call}", "its contents are missing, and no erasure on record explains it")
+            complete = published == size and not self._away
+            for where, problem in self._kept.hold_problems(connection, complete=complete):
+                self._say(where, problem)
 
     def _indexed(self, published: int) -> Iterator[tuple[str, int, int | None]]:
         query = select(calls.c.call, calls.c.admitted, calls.c.outcome).where(calls.c.admitted < published)

@@ -1,4 +1,4 @@
-"""Legal holds: kept in the database, placed and lifted on the record, each in the record's own transaction."""
+"""Legal holds: kept in the database, placed and lifted on the record, in one transaction with it."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -13,9 +13,7 @@ from regalia.vault.retention import Hold, RetentionError, lift
 MOST_CALLS = 500
 """What one hold can name; the record must stay within 65,535 bytes."""
 
-_COLUMNS = (
-    "id, reason, placed_by, placed, project, calls, begins, ends, asked_by, asked, lifted_by, lifted"
-)
+_COLUMNS = "id, reason, placed_by, placed, project, calls, begins, ends, asked_by, asked, lifted_by, lifted"
 _ALL = f"SELECT {_COLUMNS} FROM holds"
 _ACTIVE = f"{_ALL} WHERE lifted IS NULL ORDER BY placed, id"
 _canonical = msgspec.json.Encoder(order="sorted").encode
@@ -28,7 +26,7 @@ class NoSuchHold(RetentionError):
 
 
 class PlaceHold(msgspec.Struct, frozen=True, array_like=True, tag="place-hold"):
-    """A hold to place. `placed_by` identifies a person; `by` and `projects` are pseudonyms, for the record."""
+    """A hold to place. `placed_by` identifies a person; `by` and `projects` are pseudonyms for the record."""
 
     id: str
     reason: str

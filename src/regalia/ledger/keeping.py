@@ -113,7 +113,7 @@ class Keeper:
         minimum = min(action.before, published - 1) // TILE_WIDTH * TILE_WIDTH
         if minimum <= 0:
             raise RetentionError(
-                f"of the first {max(0, action.before)} entries no bundle of {TILE_WIDTH} is full and published"
+                f"none of the first {max(0, action.before)} entries is in a full, published bundle"
             )
         if minimum <= declared:
             return {"minimum": minimum, "declared": declared}

@@ -1,8 +1,8 @@
 """Retention applied: the keys of contents whose time is over are destroyed, their index is removed.
 
-A run plans, records what it is about to do (`retention.applied`), and then does it: contents by erasures, each
-with its own record, which are finished after a crash; the index of calls row by row. A run that is cut short
-is continued by the next one. What a hold covers stays, contents and index.
+A run plans, records what it is about to do (`retention.applied`), and then does it: contents by erasures,
+each with its own record, which are finished after a crash; the index of calls row by row. A run that is cut
+short is continued by the next one. What a hold covers stays, contents and index.
 
 Index rows go when the contents they lead to are gone: then nothing but the log itself knows the call.
 """
@@ -88,18 +88,6 @@ class DueIndex(msgspec.Struct, frozen=True):
     calls: tuple[str, ...]
 
 
-class Plan(msgspec.Struct, frozen=True):
-    """What is due now; `held` are the holds that keep something of it, `marks` how far the index was seen,
-    `undefined` the classes that projects have and nobody has defined.
-    """
-
-    content: list[DueContent]
-    index: list[DueIndex]
-    held: tuple[str, ...]
-    marks: dict[str, int]
-    undefined: list[str]
-
-
 class Retainer:
     """Applies the retention classes."""
 
@@ -118,65 +106,67 @@ class Retainer:
         self._transact = transact
 
     def due(self, action: RetentionDue) -> dict[str, object]:
-        """What a run would do, by project; nothing is changed."""
-        plan = self._plan(action.time)
+        """What a run would do, by project; nothing is changed. The index of what goes now comes after it."""
+        rules, holds = self._rules()
+        content, held = self._content(rules, holds, action.time)
+        index, _, kept = self._index(rules, holds, action.time)
         return {
             "content": [
                 {
                     "project": one.project, "class": one.retention, "since": one.since, "before": one.before,
                     "keys": len(one.buckets), "calls": sum(len(named) for _, named in one.parts),
                 }
-                for one in plan.content
+                for one in content
             ],
             "index": [
                 {
                     "project": one.project, "class": one.retention, "since": one.since, "before": one.before,
                     "calls": len(one.calls),
                 }
-                for one in plan.index
+                for one in index
             ],
-            "held": list(plan.held),
-            "undefined": plan.undefined,
+            "held": sorted({*held, *kept}),
+            "undefined": rules.undefined,
         }  # fmt: skip
 
     def apply(self, action: ApplyRetention) -> dict[str, object]:
         """Carry out what is due; how much it was. Nothing is recorded where nothing is."""
-        plan = self._plan(action.time)
-        content = [one for one in plan.content if one.project in action.epochs]
-        index = [one for one in plan.index if one.project in action.epochs]
-        erasures: list[str] = []
-        for some in _chunks(content, action.epochs):
-            erasures.append(self._erase(action, some, plan.held))
-        for rows in _chunks(index, action.epochs):
-            self._remove(action, rows, plan.held)
-        if len(index) == len(plan.index):
-            self._set_marks(plan.marks)
+        rules, holds = self._rules()
+        content, held = self._content(rules, holds, action.time)
+        content = [one for one in content if _is_named(one, action.epochs)]
+        erasures = [self._erase(action, some, held) for some in _chunks(content, action.epochs)]
+        every, marks, kept = self._index(rules, holds, action.time)
+        index = [one for one in every if _is_named(one, action.epochs)]
+        for some in _chunks(index, action.epochs):
+            self._remove(action, some, kept)
+        if len(index) == len(every):
+            self._set_marks(marks)
         return {
             "retention": action.id,
             "keys": sum(len(one.buckets) for one in content),
             "calls": sum(len(named) for one in content for _, named in one.parts),
             "index": sum(len(one.calls) for one in index),
             "erasures": erasures,
-            "held": list(plan.held),
-            "undefined": plan.undefined,
+            "held": sorted({*held, *kept}),
+            "undefined": rules.undefined,
         }
 
     # Planning
 
-    def _plan(self, now_ms: int) -> Plan:
+    def _rules(self) -> tuple[Rules, list[Hold]]:
         with self._database.read() as connection:
-            rules, holds = read_rules(connection), active_holds(connection)
-            marks = dict(
-                connection.execute(select(retention_marks.c.retention, retention_marks.c.index_before))
-                .tuples()
-                .all()
-            )
+            return read_rules(connection), active_holds(connection)
+
+    def _content(
+        self, rules: Rules, holds: Sequence[Hold], now_ms: int
+    ) -> tuple[list[DueContent], tuple[str, ...]]:
+        """What is over and free; the holds that keep some of what is over."""
         free = select_free(due(self._vault.buckets(), rules, now_ms), holds)
         parts = self._eraser.parts_of(free.mixed, holds)
         by_place: dict[tuple[str, int], list[Bucket]] = defaultdict(list)
         for bucket in (*free.whole, *(bucket for bucket in free.mixed if bucket.id in parts)):
             by_place[bucket.project, rules.content_days(bucket) or 0].append(bucket)
-        content = [
+        found = [
             DueContent(
                 project,
                 rules.of(project).name,
@@ -188,17 +178,17 @@ class Retainer:
             )
             for (project, days), buckets in sorted(by_place.items())
         ]
-        index, seen, kept = self._index(rules, holds, marks, now_ms)
-        held = {hold.id for hold in keeping(kept, (*free.held, *free.mixed), holds)}
-        return Plan(content, index, tuple(sorted(held)), seen, rules.undefined)
+        return found, tuple(hold.id for hold in keeping((), (*free.held, *free.mixed), holds))
 
     def _index(
-        self, rules: Rules, holds: Sequence[Hold], marks: Mapping[str, int], now_ms: int
-    ) -> tuple[list[DueIndex], dict[str, int], list[Call]]:
-        """The index rows that may go; how far that was seen for each class; the calls that holds keep."""
+        self, rules: Rules, holds: Sequence[Hold], now_ms: int
+    ) -> tuple[list[DueIndex], dict[str, int], tuple[str, ...]]:
+        """The index rows that may go; how far each class was gone through; the holds that keep some."""
+        with self._database.read() as connection:
+            marks = {row.retention: row.index_before for row in connection.execute(select(retention_marks))}
         found: list[DueIndex] = []
         seen: dict[str, int] = {}
-        kept: list[Call] = []
+        kept: set[str] = set()
         left = MOST_INDEX
         for retention in _with_an_end(rules):
             before = index_due(retention, now_ms)
@@ -209,21 +199,25 @@ class Retainer:
                 if rules.of(project).name != retention.name:
                     continue
                 named = Call(call, project, call_ms(call))
-                held = any(hold.covers(named) for hold in holds)
-                if held:
-                    kept.append(named)
-                if held or remains or left <= 0:
+                covering = [hold.id for hold in holds if hold.covers(named)]
+                kept.update(covering)
+                if covering or remains or left <= 0:
                     seen[mark] = min(seen[mark], named.admitted)
                 else:
                     free[project].append(call)
                     left -= 1
             found += [
                 DueIndex(
-                    project, retention.name, retention.index_days or 0, before, call_ms(listed[0]), tuple(listed)
+                    project,
+                    retention.name,
+                    retention.index_days or 0,
+                    before,
+                    since=call_ms(listed[0]),
+                    calls=tuple(listed),
                 )
                 for project, listed in sorted(free.items())
             ]
-        return found, seen, kept
+        return found, seen, tuple(sorted(kept))
 
     def _ended(self, since: int, before: int) -> Iterator[tuple[str, str, bool]]:
         """Calls admitted in a time, with their project and whether contents of theirs remain; open ones too,
@@ -337,6 +331,12 @@ def _chunks(due: Sequence[Any], epochs: Epochs) -> Iterator[list[Any]]:
             portion.append(one)
             named += more
         yield portion
+
+
+def _is_named(one: DueContent | DueIndex, epochs: Epochs) -> bool:
+    """Whether the pseudonyms of all that time are at hand; else it is left for the next run."""
+    names = epochs.get(one.project)
+    return bool(names) and names[0][0] <= max(one.since, 0)
 
 
 def _pseudonyms(some: "Sequence[DueContent] | Sequence[DueIndex]", epochs: Epochs) -> tuple[str, ...]:

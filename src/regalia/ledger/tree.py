@@ -54,6 +54,16 @@ class Edge:
             self._push(0, leaf, full)
         return full
 
+    def append_subtree(self, root: bytes) -> list[Tile]:
+        """Add the 256 leaves of a full tile by its root alone; returns the tiles that became full.
+
+        The tile of level 0 is not among them. Only where that one is empty so far.
+        """
+        full: list[Tile] = []
+        self.size += TILE_WIDTH
+        self._push(1, root, full)
+        return full
+
     def partial_tiles(self) -> list[Tile]:
         """The tiles that are not full yet, without the empty ones."""
         return [
