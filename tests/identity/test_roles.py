@@ -64,7 +64,7 @@ def test_no_pair_of_conflicting_duties_is_of_one_role() -> None:
     assert all(len(pair) == 2 and pair <= set(NAMES) for pair in CONFLICTS)
 
 
-@pytest.mark.parametrize(("role", "permission"), itertools.product(NAMES, PERMISSIONS))
+@pytest.mark.parametrize(("role", "permission"), list(itertools.product(NAMES, PERMISSIONS)))
 def test_each_cell_holds_in_its_place_and_nowhere_else(role: str, permission: str) -> None:
     expected = role in PERMISSIONS[permission].roles
     one = person(Held(role, "o", "p"))

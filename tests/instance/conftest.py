@@ -1,5 +1,6 @@
-"""An instance's tenancy, over a real database of each kind."""
+"""An instance's tenancy over a real database: SQLite for most tests, both kinds where they may differ."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,6 +11,16 @@ from postgresql_kit import running_cluster
 from regalia.storage import open_database, upgrade
 
 
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A new database file, to be copied: migrations take longer than most tests."""
+    file = tmp_path_factory.mktemp("migrated") / "regalia.db"
+    database = open_database(f"sqlite:///{file}")
+    upgrade(database)
+    database.close()
+    return file
+
+
 @pytest.fixture(scope="module")
 def postgresql(needs: Callable[[str], Path]) -> Iterator[Callable[[], str]]:
     """A factory of URLs of fresh databases on a server of our own."""
@@ -17,14 +28,27 @@ def postgresql(needs: Callable[[str], Path]) -> Iterator[Callable[[], str]]:
         yield cluster.fresh
 
 
+@pytest.fixture
+async def world(request: pytest.FixtureRequest, migrated: Path, tmp_path: Path) -> World:
+    """A new instance, on SQLite."""
+    file = shutil.copy(migrated, tmp_path / "regalia.db")
+    return await _world(request, f"sqlite:///{file}")
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
-async def world(request: pytest.FixtureRequest, tmp_path: Path) -> World:
+async def any_world(request: pytest.FixtureRequest, migrated: Path, tmp_path: Path) -> World:
     """A new instance, once on each kind of database."""
     if request.param == "sqlite":
-        database = open_database(f"sqlite:///{tmp_path}/regalia.db")
-    else:
-        database = open_database(request.getfixturevalue("postgresql")())
+        return await _world(request, f"sqlite:///{shutil.copy(migrated, tmp_path / 'regalia.db')}")
+    url = request.getfixturevalue("postgresql")()
+    database = open_database(url)
     upgrade(database)
+    database.close()
+    return await _world(request, url)
+
+
+async def _world(request: pytest.FixtureRequest, url: str) -> World:
+    database = open_database(url)
     request.addfinalizer(database.close)
     made = World(database)
     await made.live.refresh()
