@@ -38,7 +38,7 @@ serve: $(VENV)/.runtime  ## create an instance if there is none, fetch the model
 
 test: setup lint pyz  ## lint, then every test; installs system packages where it may
 	@bash scripts/system_packages.sh
-	@$(BIN)/python -m pytest $(TESTS)
+	@$(BIN)/python -m pytest $(or $(TESTS),-n 2 --dist loadfile --no-loadscope-reorder)
 
 lint: setup  ## style, types, and the direction of imports
 	@$(BIN)/ruff check --quiet

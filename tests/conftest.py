@@ -60,6 +60,12 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             require(program)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with a `long` test go first; the order is kept otherwise."""
+    long = {item.path for item in items if item.get_closest_marker("long")}
+    items.sort(key=lambda item: item.path not in long)
+
+
 @pytest.fixture(scope="session")
 def needs() -> Callable[[str], Path]:
     """`needs("go")` gives the program's path, or skips the test with the reason (in CI it fails)."""

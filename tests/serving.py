@@ -3,6 +3,7 @@
 The embedded model is pulled once into build/test-models and hard-linked into each data directory.
 """
 
+import fcntl
 import json
 import os
 import shutil
@@ -69,12 +70,15 @@ def verify(*arguments: str) -> subprocess.CompletedProcess[str]:
 def model_store() -> Path:
     """The folder of registered models that servers link theirs from; the first call of all pulls it."""
     ready = MODEL_CACHE / ".pulled"
-    if not ready.exists() or ready.read_text() != MODEL_SOURCE:
-        shutil.rmtree(MODEL_CACHE, ignore_errors=True)
-        MODEL_CACHE.mkdir(parents=True)
-        regalia("init", "--data-dir", str(MODEL_CACHE), "--json")
-        regalia("models", "pull", MODEL_SOURCE, "--data-dir", str(MODEL_CACHE), timeout=900)
-        ready.write_text(MODEL_SOURCE)
+    MODEL_CACHE.parent.mkdir(exist_ok=True)
+    with MODEL_CACHE.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # tests run in several processes
+        if not ready.exists() or ready.read_text() != MODEL_SOURCE:
+            shutil.rmtree(MODEL_CACHE, ignore_errors=True)
+            MODEL_CACHE.mkdir()
+            regalia("init", "--data-dir", str(MODEL_CACHE), "--json")
+            regalia("models", "pull", MODEL_SOURCE, "--data-dir", str(MODEL_CACHE), timeout=900)
+            ready.write_text(MODEL_SOURCE)
     return MODEL_CACHE / "models"
 
 
@@ -320,7 +324,7 @@ class Server:
 
     def records(self) -> list[dict[str, Any]]:
         """Every record of the published log, read from its entry bundles."""
-        from regalia_verify.tiles import entries_path, parse_bundle
+        from regalia_verify.source import entries_path, parse_bundle
 
         size = self.log_size()
         entries: list[bytes] = []

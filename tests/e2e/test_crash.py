@@ -13,11 +13,11 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 import httpx
+import pytest
 
 from regalia_verify.log import verify_extension, verify_log
 from regalia_verify.policy import TrustPolicy
-from regalia_verify.proof import TlogProof
-from regalia_verify.receipt import verify_receipt
+from regalia_verify.receipt import TlogProof, verify_receipt
 from regalia_verify.source import open_source
 from serving import FakeEngine, Server, ServerFactory
 
@@ -101,6 +101,8 @@ async def live_and_die(server: Server, seen: Seen, chance: random.Random) -> Non
     await load
 
 
+@pytest.mark.long
+@pytest.mark.timeout(900)
 def test_no_kill_loses_a_receipt(new_server: ServerFactory, fake_engine: FakeEngine) -> None:
     chance = random.Random(SEED)
     server = new_server(**fake_engine.config, log_level="warning")
