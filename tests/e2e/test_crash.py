@@ -102,7 +102,7 @@ async def live_and_die(server: Server, seen: Seen, chance: random.Random) -> Non
 
 
 @pytest.mark.long
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(120 + 20 * ROUNDS)
 def test_no_kill_loses_a_receipt(new_server: ServerFactory, fake_engine: FakeEngine) -> None:
     chance = random.Random(SEED)
     server = new_server(**fake_engine.config, log_level="warning")
