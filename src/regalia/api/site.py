@@ -21,12 +21,13 @@ from regalia.api.scim import scim_handlers
 from regalia.api.signin import signin_handlers
 from regalia.api.tenancy import tenancy_handlers
 from regalia.errors import ApiError
-from regalia.identity import Principal, may_use, require
+from regalia.identity import Principal, allowed, may_use, require, sees
+from regalia.identity.roles import not_permitted
 from regalia.instance import Instance
-from regalia.ledger import CallOpen, ReceiptNotFound, SealedElsewhere
-from regalia_verify.checkpoint import Checkpoint
-from regalia_verify.note import SignedNote
-from regalia_verify.proof import TlogProof
+from regalia.instance.tenancy import place_of_call
+from regalia.ledger import Archived, CallOpen, ReceiptNotFound, SealedElsewhere
+from regalia_verify.note import Checkpoint, SignedNote
+from regalia_verify.receipt import TlogProof
 
 _LOG = structlog.get_logger()
 _MATURE_S = 30.0
@@ -84,20 +85,20 @@ def build_site(instance: Instance) -> Litestar:
         ] = False,
     ) -> Response[str]:
         """A tlog-proof of the call's outcome, which `regalia-verify receipt` checks offline."""
-        project = permitted(request, "receipts.read").project
+        project = await _project_of_receipts(instance, request, call)
         try:
             text = await instance.ledger.receipt(call, project)
             if witnessed:
                 await _matured(instance, text)
                 text = await instance.ledger.receipt(call, project)
         except ReceiptNotFound as error:
-            raise ApiError(
-                404, "receipt_not_found", f"There is no call `{call}` of yours.", param="call"
-            ) from error
+            raise _no_receipt(call) from error
         except CallOpen as error:
             raise ApiError(
                 409, "call_open", f"The call `{call}` has no outcome yet.", param="call", retry_after=1
             ) from error
+        except Archived as error:
+            raise ApiError(503, "archived", f"{error}.", param="call") from error
         except SealedElsewhere as error:
             raise ApiError(503, "sealed_elsewhere", f"{error}.", param="call") from error
         return Response(text, media_type="text/plain; charset=utf-8")
@@ -159,6 +160,19 @@ def build_site(instance: Instance) -> Litestar:
         request_max_body_size=instance.config.limits.body_bytes,
         logging_config=None,
     )
+
+
+async def _project_of_receipts(instance: Instance, request: Req, call: str) -> str:
+    """The project whose receipts the asker may fetch. Raises ApiError: 404 if the call is none of theirs."""
+    who = asker(instance, request)
+    if not allowed(who.roles, "receipts.read"):
+        place = await place_of_call(instance.tenancy, call)
+        raise not_permitted("receipts.read") if place and sees(who, *place) else _no_receipt(call)
+    return who.project
+
+
+def _no_receipt(call: str) -> ApiError:
+    return ApiError(404, "receipt_not_found", f"There is no call `{call}` of yours.", param="call")
 
 
 def _model(name: str) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """`regalia roles`: the matrix of who may do what."""
 
+from typing import Annotated
+
 import msgspec
 import typer
 from rich.console import Console
@@ -7,6 +9,7 @@ from rich.table import Table
 
 from regalia.cli.options import Json
 from regalia.identity import MATRIX, ROLES
+from regalia.identity.roles import CONFLICTS, PERSONAL
 from regalia.instance.tenancy.operations import matrix
 
 HELP = """Print the roles and what each may do; docs/roles.md explains them.
@@ -15,8 +18,14 @@ Example: `regalia roles`
 """
 
 
-def roles(as_json: Json = False) -> None:
+def roles(
+    as_json: Json = False,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print it as in docs/roles.md.")] = False,
+) -> None:
     """Print the matrix."""
+    if as_markdown:
+        typer.echo(markdown())
+        return
     if as_json:
         typer.echo(msgspec.json.encode(matrix()).decode())
         return
@@ -32,6 +41,22 @@ def roles(as_json: Json = False) -> None:
     console.print()
     console.print(table)
     console.print("\n" + ", ".join(f"{_initials(role.name)} {role.name}" for role in ROLES), highlight=False)
+
+
+def markdown() -> str:
+    """The roles, the matrix and the duties that exclude each other, as docs/roles.md has them."""
+    short = [_initials(role.name) for role in ROLES]
+    lines = ["| Role | | For whom |", "|---|---|---|"]
+    lines += [f"| `{role.name}` | {_initials(role.name)} | {role.purpose} |" for role in ROLES]
+    lines += ["", f"| Permission | Meaning | {' | '.join(short)} |", f"|---|---|{':-:|' * len(short)}"]
+    for row in MATRIX:
+        cells = " | ".join("x" if role.name in row.roles else "" for role in ROLES)
+        personal = " *" if row.name in PERSONAL else ""
+        lines.append(f"| `{row.name}`{personal} | {row.meaning} | {cells} |")
+    lines += ["", "A * marks what only a person may do, never a service key.", ""]
+    pairs = sorted(" and ".join(f"`{name}`" for name in sorted(pair)) for pair in CONFLICTS)
+    lines += ["One person never holds both:", "", *(f"- {pair}" for pair in pairs)]
+    return "\n".join(lines)
 
 
 def _initials(name: str) -> str:

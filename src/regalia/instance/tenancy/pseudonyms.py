@@ -2,7 +2,7 @@
 
 import msgspec
 
-from regalia.identity import Principal, Pseudonyms, allowed, permits
+from regalia.identity import Principal, Pseudonyms, permits, sees
 from regalia.identity.roles import not_found, not_permitted
 from regalia.instance.tenancy.tenancy import Tenancy
 
@@ -20,11 +20,11 @@ class Named(msgspec.Struct, frozen=True):
 
 def named(at: Tenancy, actor: Principal, pseudonym: str) -> Named:
     """Who or what a pseudonym stands for. Raises ApiError 403, 404."""
-    if not any(allowed({held.role}, "records.read") for held in actor.held):
-        raise not_permitted("records.read")
     found = _find(at, pseudonym)
-    if found is None or not permits(actor, "records.read", *found[1]):
+    if found is None or not sees(actor, *found[1]):
         raise not_found("pseudonym", pseudonym)
+    if not permits(actor, "records.read", *found[1]):
+        raise not_permitted("records.read")
     return found[0]
 
 
