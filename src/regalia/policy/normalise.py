@@ -83,6 +83,7 @@ _LOW = _character_class([ord(one) for one in _FOLDED if one < "\U00010000"])
 _SPECIAL_LOW = re.compile(f"[{_LOW}]")
 _ANY = re.compile(f"[{_LOW}{MARKS}\u0391-\u03a7\u0405-\u0458]")
 _HIGH = re.compile("[\U00010000-\U0010ffff]")
+_LONGEST_CLUSTER = 8
 _MARK = re.compile(f"[{MARKS}]")
 _COMBINED = re.compile(f"[^{MARKS}][{MARKS}]++")
 _LOOKALIKE = re.compile("[\u0391-\u03a7\u0405-\u0458]")
@@ -162,28 +163,40 @@ def _shift(starts: list[int], shifts: list[int], position: int, removed: int) ->
 
 def _compose(text: str, starts: list[int], shifts: list[int]) -> tuple[str, list[int], list[int]]:
     """Letters with their marks as one code point; marks over digits and plain letters removed."""
-    before = Normalised(text, starts, shifts)
     pieces: list[str] = []
-    # (position in the result, position in `text`) after each removal; told in the original's terms at the end
-    cuts: list[tuple[int, int]] = []
+    cuts: list[tuple[int, int]] = []  # (position in the result, position in `text`) after each removal
+    composed: dict[str, str] = {}
     done = removed = 0
     for match in _COMBINED.finditer(text):
-        composed = unicodedata.normalize("NFC", match.group())
-        if len(composed) != 1:
-            if not match.group()[0].isascii():
-                continue
-            composed = match.group()[0]
-        pieces += (text[done : match.start()], composed)
-        done = match.end()
-        removed += done - match.start() - 1
-        cuts.append((done - removed, done))
+        cluster = match.group()
+        letter = composed.get(cluster)
+        if letter is None:
+            letter = composed[cluster] = _composed(cluster)
+        if not letter:
+            continue
+        start, end = match.span()
+        pieces += (text[done:start], letter)
+        done = end
+        removed += end - start - 1
+        cuts.append((end - removed, end))
     if not cuts:
         return text, starts, shifts
     pieces.append(text[done:])
     joined = "".join(pieces)
+    if not starts:
+        return joined, [at for at, _ in cuts], [position - at for at, position in cuts]
+    before = Normalised(text, starts, shifts)
     earlier = [(position - _removed_before(cuts, position), position) for position in starts]
     found = sorted({*cuts, *earlier})
     return joined, [at for at, _ in found], [before.origin(position) - at for at, position in found]
+
+
+def _composed(cluster: str) -> str:
+    """The one letter that a letter with its marks becomes; "" where it stays as it is."""
+    letter = unicodedata.normalize("NFC", cluster) if len(cluster) < _LONGEST_CLUSTER else ""
+    if len(letter) == 1:
+        return letter
+    return cluster[0] if cluster[0].isascii() else ""
 
 
 def _removed_before(cuts: list[tuple[int, int]], position: int) -> int:

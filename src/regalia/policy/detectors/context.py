@@ -11,6 +11,7 @@ BEFORE = 72
 """How far before a number its words are looked for, in code points."""
 AFTER = 28
 _AGAINST_REACH = 30
+_NOWHERE = (BEFORE + 1, 0)
 
 _CLAUSE = re.compile(r"[,;.\n0-9]")
 _LETTER = r"[^\W\d_]"
@@ -42,7 +43,13 @@ _AGAINST_OTHER = (
     "طلب", "فاتورة", "الفاتورة", "شحنة", "الشحنة", "مرجع", "المرجع", "تذكرة", "معاملة", "المعاملة", "حساب",
     "الحساب", "تسلسلي", "订单", "发票", "快递", "流水号", "訂單",
 )  # fmt: skip
-_SUFFIX = r"(?:[ ](?:id|no|nr|number|num|code|ref|reference|nummer|nombor|nomor))?"
+_SUFFIX = r"(?:[ ](?:id|no|nr|number|num|code|ref|reference|nummer|nombor|nomor))?[.:#]?"
+_THINGS = (
+    "customer|client|session|device|product|user|item|request|message|job|task|process|thread|record|file|page|post|"
+    "video|channel|group|event|node|server|host|document|policy|contract|application|chat|run|test|image|object|row|"
+    "vendor|supplier|store|branch|project|permit|licence|license|vehicle|building|plot|parcel|loan|claim|member"
+)
+_OF_THINGS = rf"(?<!{_LETTER})(?:{_THINGS})[ _-](?:id|no|number|num|nr)[.:#]?(?!{_LETTER})"
 
 
 def pattern(latin: Iterable[str], other: Iterable[str] = (), suffix: str = "") -> re.Pattern[str]:
@@ -56,10 +63,10 @@ def pattern(latin: Iterable[str], other: Iterable[str] = (), suffix: str = "") -
 def terms(*words: str) -> re.Pattern[str]:
     """An expression of terms in lower case; sorts them by script itself."""
     latin = [word for word in words if word[0] < "\u0250" or "\u1e00" <= word[0] <= "\u1eff"]
-    return pattern(latin, [word for word in words if word not in latin])
+    return pattern(latin, [word for word in words if word not in latin], _SUFFIX)
 
 
-_AGAINST = pattern(_AGAINST_LATIN, _AGAINST_OTHER, _SUFFIX)
+_AGAINST = re.compile(f"{_OF_THINGS}|{pattern(_AGAINST_LATIN, _AGAINST_OTHER, _SUFFIX).pattern}")
 
 
 class Surroundings:
@@ -73,23 +80,25 @@ class Surroundings:
         after = lower[end : end + AFTER]
         cut = _CLAUSE.search(after)
         self.after = after[: cut.start()] if cut else after
-        self._against: int | None = None
+        self._against: tuple[int, int] | None = None
 
     def speaks(self, words: re.Pattern[str]) -> int:
         """1 when one of `words` is the nearest, -1 when a word for something else is, 0 for neither."""
-        near = self._nearest(words, BEFORE + 1)
+        near = self._nearest(words, BEFORE)
         if self._against is None:
             self._against = self._nearest(_AGAINST, _AGAINST_REACH)
-        if self._against <= near and self._against <= BEFORE:
+        if self._against <= near and self._against != _NOWHERE:
             return -1
-        return 1 if near <= BEFORE else 0
+        return 1 if near != _NOWHERE else 0
 
-    def _nearest(self, words: re.Pattern[str], reach: int) -> int:
-        """How far off the nearest of `words` is; BEFORE + 1 when there is none within `reach`."""
-        distance = BEFORE + 1
+    def _nearest(self, words: re.Pattern[str], reach: int) -> tuple[int, int]:
+        """How far off the nearest of `words` is, and its length, negated: of two that end together the longer
+        is the nearer, so that "residence permit number" stands against "permit number".
+        """
+        nearest = _NOWHERE
         window = self.before[-reach:] if reach < BEFORE else self.before
         for match in words.finditer(window):
-            distance = len(window) - match.end()
+            nearest = len(window) - match.end(), match.start() - match.end()
         if after := words.search(self.after):
-            distance = min(distance, after.start())
-        return distance
+            nearest = min(nearest, (after.start(), after.start() - after.end()))
+        return nearest

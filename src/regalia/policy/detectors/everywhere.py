@@ -9,7 +9,7 @@ from regalia.policy.detectors.context import terms
 from regalia.policy.detectors.numbers import Number
 from regalia.policy.detectors.recogniser import Recogniser
 
-_VISA, _TO_19 = (13, 16, 19), (16, 17, 18, 19)
+_VISA, _UNIONPAY = (13, 16, 19), (16, 19)
 _ISSUERS: tuple[tuple[int, int, tuple[int, ...]], ...] = (
     (4_000, 4_999, _VISA),
     (5_100, 5_599, (16,)),  # Mastercard
@@ -22,8 +22,8 @@ _ISSUERS: tuple[tuple[int, int, tuple[int, ...]], ...] = (
     (3_600, 3_699, (14, 16)),
     (3_800, 3_899, (14, 16)),
     (3_528, 3_589, (16,)),  # JCB
-    (6_200, 6_299, _TO_19),  # UnionPay
-    (8_100, 8_199, _TO_19),
+    (6_200, 6_299, _UNIONPAY),  # UnionPay
+    (8_100, 8_199, _UNIONPAY),
     (5_018, 5_038, (16,)),  # Maestro
     (5_888, 5_888, (16,)),  # mada
     (6_304, 6_304, (16,)),

@@ -119,7 +119,7 @@ class Identifiers:
     def _in_run(self, text: str, lower: str, run: re.Match[str], floor: int) -> Iterator[Finding]:
         """The numbers of one run, and the token it is part of."""
         for number in numbers(text, run, self._lengths):
-            if self._phones and (phone := self._phone(text, number)):
+            if self._phones and (phone := self._phone(text, lower, number, floor)):
                 yield phone
             yield from self._recognised(lower, number, floor)
         if (letters := token(text, run)) is not None:
@@ -141,25 +141,27 @@ class Identifiers:
             word = around.speaks(recogniser.words)
             if word_only and word <= 0:
                 continue
-            score = confidence(recogniser.base, _grouping(recogniser, number), word)
+            score = confidence(recogniser.base, _grouping(recogniser, number), word, number.cut)
             if score >= THRESHOLD:
                 span = number.start, number.end
                 yield self._finding(recogniser.kind, span, score, recogniser.strength)
 
-    def _phone(self, text: str, number: Number) -> Finding | None:
+    def _phone(self, text: str, lower: str, number: Number, floor: int) -> Finding | None:
         """The number as one in international form."""
-        start, digits = number.start, number.compact
+        start, digits, base = number.start, number.compact, phones.INTERNATIONAL_SCORE
         before = text[max(0, start - 2) : start]
         if before.endswith("+(") or before.endswith("+"):
             start -= 2 if before.endswith("(") else 1
         elif digits.startswith("00"):
-            digits = digits[2:]
+            digits, base = digits[2:], phones.WITH_ZEROS_SCORE
         else:
             return None
         kind = phones.international(digits)
         if not kind or not self._looked_for(kind):
             return None
-        return self._finding(kind, (start, number.end), phones.INTERNATIONAL_SCORE, "format")
+        word = Surroundings(lower, floor, start, number.end).speaks(phones.WORDS)
+        score = confidence(base, 0, word, number.cut)
+        return self._finding(kind, (start, number.end), score, "format") if score >= THRESHOLD else None
 
     def _codice_fiscale(self, text: str, run: re.Match[str]) -> Finding | None:
         """An Italian tax code, whose first digits are the run."""
@@ -189,8 +191,8 @@ def _lower(text: str) -> str:
 
 
 def _grouping(recogniser: Recogniser, number: Number) -> int:
-    """1 when a number is grouped as usual, -1 when otherwise, 0 when in one piece or nothing is usual."""
-    if len(number.groups) < 2 or not recogniser.groupings:
+    """1 when a number is grouped as usual, -1 when otherwise, 0 when in one piece or any is usual."""
+    if len(number.groups) < 2 or recogniser.groupings is None:
         return 0
     return 1 if number.groups in recogniser.groupings else -1
 

@@ -7,8 +7,14 @@ from regalia.policy.detectors.context import terms
 from regalia.policy.detectors.recogniser import NEEDS_WORD, NEEDS_WORD_OR_GROUPING, Recogniser
 
 _LOCATIONS = numdb.get("id/loc")
-_PLACES = frozenset(f"{n:04}" for n in range(1000, 10000) if _LOCATIONS.info(f"{n:04}")[0][1])
-_PROVINCES = frozenset(place[:2] for place in _PLACES) | {"92", "93", "94", "95", "96", "97"}
+_TABLED = frozenset(f"{n}" for n in range(11, 100) if _LOCATIONS.info(f"{n}00")[0][1])
+_PLACES = frozenset(
+    place
+    for province in _TABLED
+    for place in (f"{province}{n:02}" for n in range(1, 100))
+    if _LOCATIONS.info(place)[-1][1] and _LOCATIONS.info(place)[-1][0] == place[2:]
+)
+_PROVINCES = _TABLED | {"92", "93", "94", "95", "96", "97"}
 
 
 def _date(digits: str) -> bool:

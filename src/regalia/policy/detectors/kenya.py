@@ -11,7 +11,8 @@ _ID_WORDS = (
     "identity", "identity number", "identification", "national identity", "my id", "kitambulisho",
     "kitambulisho changu", "kitambulisho cha taifa", "namba ya kitambulisho", "nambari ya kitambulisho",
     "kitamb", "vitambulisho", "id yangu", "huduma namba", "huduma number", "maisha namba", "maisha card",
-    "maisha number", "kipande", "id", "ids",
+    "maisha number", "kipande", "id is", "id:", "id #", "with id", "holder of id", "bearing id", "of id",
+    "id ya", "ids", "his id", "her id", "their id", "id namba",
 )  # fmt: skip
 
 

@@ -1,17 +1,19 @@
-"""Passports and dates of birth: found only after the word that says what they are."""
+"""Passports and dates of birth: found only beside a word that says what they are."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from regalia.policy.detectors.context import terms
 
 SCORE = 0.8
 _REACH = 48
+_REACH_BACK = 34
 
 _PASSPORT = terms(
     "passport", "passport no", "passport number", "pasport", "paspor", "pasipoti", "hộ chiếu", "ho chieu",
-    "reisepass", "passeport", "pasaporte", "passaporto", "paspoort", "paszport", "paszportu", "passaporte",
-    "passi", "جواز", "الجواز", "جوازي", "护照", "護照", "கடவுச்சீட்டு",
+    "reisepass", "reisepassnummer", "passnummer", "paspoortnummer", "passportnummer", "passeport",
+    "pasaporte", "passaporto", "paspoort", "paszport", "paszportu", "passaporte", "passi", "جواز", "الجواز",
+    "جوازي", "护照", "護照", "கடவுச்சீட்டு",
 )  # fmt: skip
 _BIRTH = terms(
     "date of birth", "dob", "d.o.b", "d.o.b.", "born", "born on", "birth date", "birthdate", "birthday",
@@ -30,8 +32,8 @@ _BIRTH_STEMS = (
     "出生", "生日", "பிறந்த",
 )  # fmt: skip
 _PASSPORT_STEMS = (
-    "passp", "paspo", "pasapo", "pasip", "reisepass", "passi", "paspor", "paszp", "chiếu", "chieu", "جواز",
-    "护照", "護照", "கடவு",
+    "passp", "passe", "passn", "paspo", "pasapo", "pasip", "reisepass", "passi", "paspor", "paszp", "chiếu",
+    "chieu", "جواز", "护照", "護照", "கடவு",
 )  # fmt: skip
 _MONTHS = re.compile(
     # by their first three letters
@@ -53,19 +55,61 @@ _DATE = re.compile(
     rf"(?<![0-9A-Za-z])(?:{_ISO}|{_PLAIN}|{_SPACED}|{_VIETNAMESE}|{_NAMED})|(?<![^\W\d_]){_LEADING}",
     re.IGNORECASE,
 )
+_CUT = re.compile(r"[.;\n]")
+"""What parts a number before a word from it."""
 _DOCUMENT = re.compile(r"(?<![A-Za-z0-9])[A-Za-z0-9]{6,10}(?![A-Za-z0-9])")
 
 
 def dates_of_birth(text: str, lower: str) -> Iterator[tuple[int, int]]:
-    """The spans of dates that follow a word for birth."""
-    if not any(stem in lower for stem in _BIRTH_STEMS):
-        return
+    """The spans of dates beside a word for birth."""
+    if any(stem in lower for stem in _BIRTH_STEMS):
+        yield from _beside(_BIRTH, _DATE, _is_date, text, lower)
+
+
+def passports(text: str, lower: str) -> Iterator[tuple[int, int]]:
+    """The spans of document numbers beside a word for passport."""
+    if any(stem in lower for stem in _PASSPORT_STEMS):
+        yield from _beside(_PASSPORT, _DOCUMENT, _is_document, text, lower)
+
+
+def _beside(
+    words: re.Pattern[str],
+    form: re.Pattern[str],
+    accepts: Callable[[re.Match[str]], bool],
+    text: str,
+    lower: str,
+) -> Iterator[tuple[int, int]]:
+    """What has the form and follows one of the words; where nothing does, what stands shortly before it."""
     done = 0
-    for word in _BIRTH.finditer(lower):
-        found = _DATE.search(text, max(word.end(), done), word.end() + _REACH)
-        if found and _is_date(found):
+    for word in words.finditer(lower):
+        found = _first(form, accepts, text, max(word.end(), done), word.end() + _REACH)
+        if found is None:
+            found = _first(
+                form, accepts, text, max(word.start() - _REACH_BACK, done), word.start(), last=True
+            )
+            if found and _CUT.search(text, found.end(), word.start()):
+                continue
+        if found:
             yield found.span()
             done = found.end()
+
+
+def _first(
+    form: re.Pattern[str],
+    accepts: Callable[[re.Match[str]], bool],
+    text: str,
+    start: int,
+    end: int,
+    last: bool = False,
+) -> re.Match[str] | None:
+    """The first (or last) that has the form and is accepted, between two places."""
+    found = None
+    for match in form.finditer(text, start, min(end, len(text))):
+        if accepts(match):
+            found = match
+            if not last:
+                break
+    return found
 
 
 def _is_date(found: re.Match[str]) -> bool:
@@ -74,21 +118,9 @@ def _is_date(found: re.Match[str]) -> bool:
     return name is None or _MONTHS.match(name) is not None
 
 
-def passports(text: str, lower: str) -> Iterator[tuple[int, int]]:
-    """The spans of document numbers that follow a word for passport."""
-    if not any(stem in lower for stem in _PASSPORT_STEMS):
-        return
-    done = 0
-    for word in _PASSPORT.finditer(lower):
-        for found in _DOCUMENT.finditer(text, max(word.end(), done), word.end() + _REACH):
-            if _is_document(found.group()):
-                yield found.span()
-                done = found.end()
-                break
-
-
-def _is_document(number: str) -> bool:
+def _is_document(found: re.Match[str]) -> bool:
     """Whether letters and digits are mixed as passports mix them: digits prevail, or nine of both kinds."""
+    number = found.group()
     digits = sum(character.isdigit() for character in number)
     letters = len(number) - digits
     return (digits >= 5 and letters <= 3) or (len(number) == 9 and digits >= 3 and number.isupper())

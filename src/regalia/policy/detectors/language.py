@@ -76,7 +76,18 @@ _LATIN_INDEX, _CYRILLIC_INDEX, _ARABIC_INDEX = _index(LATIN), _index(CYRILLIC), 
 
 def languages(text: str) -> dict[str, float]:
     """The languages of a text with their shares of its letters, as far as there is evidence."""
-    text = _sample(text).lower()
+    if len(text) <= _SAMPLE * _SAMPLES:
+        return _shares(text.lower())
+    step = (len(text) - _SAMPLE) // (_SAMPLES - 1)
+    found: dict[str, float] = {}
+    for at in range(0, step * _SAMPLES, step):
+        for code, share in _shares(text[at : at + _SAMPLE].lower()).items():
+            found[code] = found.get(code, 0.0) + share / _SAMPLES
+    return found
+
+
+def _shares(text: str) -> dict[str, float]:
+    """Languages of a text in lower case by their shares of its letters."""
     letters: dict[str, float] = {}
     if not text.isascii() and _BEYOND_LATIN.search(text):
         letters = _by_script(text)
@@ -108,14 +119,6 @@ def _hits(words: list[str], index: Index) -> dict[str, float]:
         for language, weight in entries:
             hits[language] = hits.get(language, 0.0) + weight
     return hits
-
-
-def _sample(text: str) -> str:
-    """The text, or of a long one some stretches evenly apart."""
-    if len(text) <= _SAMPLE * _SAMPLES:
-        return text
-    step = (len(text) - _SAMPLE) // (_SAMPLES - 1)
-    return " ".join(text[at : at + _SAMPLE] for at in range(0, step * _SAMPLES, step))
 
 
 def _by_script(text: str) -> dict[str, float]:

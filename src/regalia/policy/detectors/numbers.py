@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from regalia.policy.detectors.recogniser import CUT_OUT, OUT_OF_TOKEN
+
 MAX_GROUPS = 8
 MAX_DIGITS = 19
 MAX_TOKEN = 24
@@ -19,6 +21,8 @@ RUN = re.compile(r"[0-9]++(?:[ .\-/()]{1,3}+[0-9]++)*+")
 _GROUP = re.compile("[0-9]+")
 _LEFT = re.compile(r"(?:[A-Za-z0-9]{1,12}|[A-Za-z]-)\Z")
 _RIGHT = re.compile(r"-[A-Za-z](?![A-Za-z0-9])|[A-Za-z][A-Za-z0-9]{0,11}")
+_JOINED_LEFT = re.compile(r"[0-9][A-Za-z]{1,12}-\Z|[A-Za-z][0-9]{1,12}-\Z")
+_JOINED_RIGHT = re.compile(r"-[A-Za-z][A-Za-z0-9]|-[0-9]{1,12}[A-Za-z]")
 _NOT_COMPACT = str.maketrans("", "", " .-/()")
 
 
@@ -29,13 +33,17 @@ class Number(NamedTuple):
     end: int
     compact: str
     groups: tuple[int, ...]
+    cut: float = 0.0
+    """What it loses because it may be a part of something longer that is grouped alike."""
 
 
 def numbers(text: str, run: re.Match[str], lengths: frozenset[int]) -> Iterator[Number]:
     """The stretches of one run that are numbers of one of `lengths` and touch no letter."""
     start, end = run.span()
-    open_left = start == 0 or not _touches(text[start - 1])
-    open_right = end == len(text) or not _touches(text[end])
+    open_left = start == 0 or not (
+        _touches(text[start - 1]) or _JOINED_LEFT.search(text, max(0, start - 14), start)
+    )
+    open_right = end == len(text) or not (_touches(text[end]) or _JOINED_RIGHT.match(text, end))
     found = run.group()
     if end - start <= MAX_DIGITS and found.isdigit():
         if open_left and open_right and end - start in lengths:
@@ -64,7 +72,12 @@ def numbers(text: str, run: re.Match[str], lengths: frozenset[int]) -> Iterator[
             if index < last and not _loose(found[groups[index].end() : groups[index + 1].start()]):
                 continue
             low, high = groups[first].start(), groups[index].end()
-            yield Number(start + low, start + high, found[low:high].translate(_NOT_COMPACT), tuple(sizes))
+            stretch, cut = found[low:high], 0.0
+            if len(sizes) == 2 and stretch[sizes[0]] == ".":
+                continue  # a decimal
+            if (first or index < last) and " " in stretch:
+                cut = CUT_OUT if open_left and open_right else OUT_OF_TOKEN
+            yield Number(start + low, start + high, stretch.translate(_NOT_COMPACT), tuple(sizes), cut)
 
 
 def _spelt(

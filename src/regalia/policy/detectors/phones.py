@@ -25,7 +25,7 @@ WORDS = terms(
 )  # fmt: skip
 
 _INTERNATIONAL: tuple[tuple[str, str, str], ...] = (
-    ("my", "60", r"0?(?:1[0-9]{8,9}|[3-9][0-9]{7,8})"),
+    ("my", "60", r"0?(?:1[02-46-9][0-9]{7}|1[15][0-9]{8}|[3-9][0-9]{7,8})"),
     ("sg", "65", r"[3689][0-9]{7}"),
     ("ae", "971", r"0?(?:5[024568][0-9]{7}|[234679][0-9]{7}|800[0-9]{3,9})"),
     ("sa", "966", r"0?(?:5[0-9]{8}|1[1-7][0-9]{7})"),
@@ -37,7 +37,7 @@ _UNION = ("43", "32", "359", "385", "357", "420", "45", "372", "358", "33", "49"
           "371", "370", "352", "356", "31", "48", "351", "40", "421", "386", "34", "46")  # fmt: skip
 _PLANS = tuple((country, code, re.compile(plan)) for country, code, plan in _INTERNATIONAL)
 _LOCAL: tuple[tuple[str, float, tuple[int, ...], str], ...] = (
-    ("my", 0.55, (10, 11), r"01[0-9]{8,9}"),
+    ("my", 0.55, (10, 11), r"01[02-46-9][0-9]{7}|01[15][0-9]{8}"),
     ("my", NEEDS_WORD, (9, 10), r"0[3-9][0-9]{7,8}"),
     ("sg", NEEDS_WORD_OR_GROUPING, (8,), r"[3689][0-9]{7}"),
     ("ae", 0.55, (10,), r"05[024568][0-9]{7}"),
@@ -63,12 +63,14 @@ RECOGNISERS = tuple(
         lengths=lengths,
         accepts=lambda digits, plan=re.compile(plan): plan.fullmatch(digits) is not None,  # type: ignore[misc]
         words=WORDS,
-        groupings=_GROUPINGS.get(country, frozenset()),
+        groupings=_GROUPINGS.get(country),
     )
     for country, base, lengths, plan in _LOCAL
 )
 INTERNATIONAL_LENGTHS = tuple(range(8, 18))
 INTERNATIONAL_SCORE = 0.85
+WITH_ZEROS_SCORE = 0.45
+"""Of a number that begins with 00 in place of +, as many other numbers do."""
 
 
 def international(digits: str) -> str:

@@ -30,9 +30,9 @@ _WORDS = terms(
 
 RECOGNISERS = (
     Recogniser(
-        "sg.nric", "sg", "checksum", 0.9, (9,), lambda t: t[0] in "ST" and _nric(t), _WORDS, letters=True
+        "sg.nric", "sg", "checksum", 0.85, (9,), lambda t: t[0] in "ST" and _nric(t), _WORDS, letters=True
     ),
     Recogniser(
-        "sg.fin", "sg", "checksum", 0.9, (9,), lambda t: t[0] in "FGM" and _nric(t), _WORDS, letters=True
+        "sg.fin", "sg", "checksum", 0.85, (9,), lambda t: t[0] in "FGM" and _nric(t), _WORDS, letters=True
     ),
 )

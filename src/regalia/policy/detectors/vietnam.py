@@ -2,6 +2,7 @@
 
 from stdnum.vn import mst
 
+from regalia.policy.detectors.checks import weighted
 from regalia.policy.detectors.context import terms
 from regalia.policy.detectors.recogniser import NEEDS_WORD, NEEDS_WORD_OR_GROUPING, Recogniser
 
@@ -13,6 +14,7 @@ _PROVINCES = frozenset(
         79, 80, 82, 83, 84, 86, 87, 89, 91, 92, 93, 94, 95, 96,
     )
 )  # fmt: skip
+_MST_WEIGHTS = (31, 29, 23, 19, 17, 13, 7, 5, 3)
 _YOUNGEST = 40  # a number with century digit 2 or 3 was given to somebody born from 2000 on
 
 
@@ -24,6 +26,11 @@ def _cccd(digits: str) -> bool:
         and not (born_from_2000 and int(digits[4:6]) > _YOUNGEST)
         and digits[6:] != "000000"
     )
+
+
+def _mst(digits: str) -> bool:
+    # the check digit first: it is a guard for speed, and turns nine numbers in ten away
+    return 10 - weighted(digits, _MST_WEIGHTS) % 11 == int(digits[9]) and mst.is_valid(digits)
 
 
 _ID_WORDS = terms(
@@ -39,6 +46,6 @@ RECOGNISERS = (
                frozenset({(3, 3, 3, 3), (4, 4, 4), (3, 1, 2, 6)})),
     Recogniser("vn.cmnd", "vn", "context", NEEDS_WORD, (9,), str.isdigit, _ID_WORDS,
                frozenset({(3, 3, 3)})),
-    Recogniser("vn.mst", "vn", "checksum", NEEDS_WORD_OR_GROUPING, (10, 13), mst.is_valid, _TAX_WORDS,
+    Recogniser("vn.mst", "vn", "checksum", NEEDS_WORD_OR_GROUPING, (10, 13), _mst, _TAX_WORDS,
                frozenset({(10, 3)})),
 )  # fmt: skip
