@@ -13,8 +13,7 @@ from bench.report import Ratio, ratios, table
 from bench.rivals import INSTALLED
 
 from regalia_verify.log import verify_log
-from regalia_verify.source import open_source
-from regalia_verify.tiles import parse_bundle
+from regalia_verify.source import open_source, parse_bundle
 from verify.paper_log import sample_log
 
 CALLS = 30_000

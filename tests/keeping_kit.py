@@ -15,8 +15,7 @@ from regalia.ledger.keeping import DefineClass
 from regalia.ledger.log import Log
 from regalia.ledger.retaining import ApplyRetention
 from regalia.vault.retention import DAY_MS, RetentionClass
-from regalia_verify.proof import TlogProof
-from regalia_verify.receipt import parse_extra, verify_receipt
+from regalia_verify.receipt import TlogProof, parse_extra, verify_receipt
 
 PSEUDONYM = "0" * 32
 

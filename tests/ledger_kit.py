@@ -20,8 +20,7 @@ from regalia.storage import Database, open_database, upgrade
 from regalia_verify.log import LogReport, verify_log
 from regalia_verify.merkle import leaf_hash
 from regalia_verify.policy import TrustPolicy
-from regalia_verify.proof import TlogProof
-from regalia_verify.receipt import VerifiedReceipt, verify_receipt
+from regalia_verify.receipt import TlogProof, VerifiedReceipt, verify_receipt
 from regalia_verify.record import canonical, commit
 from regalia_verify.source import Folder
 

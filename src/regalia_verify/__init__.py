@@ -5,11 +5,12 @@ nothing but the standard library and ``cryptography``. Nothing here writes to di
 leads to the network. From the command down to the hashes:
 
     cli                       `regalia-verify`
-    receipt, log, history     one answer; every entry of a log; the story that the entries tell
+    receipt, log              one answer; every entry of a log, and the story that they tell
     record                    what an entry is, and the commitments in it
-    policy, note, checkpoint  who signed which tree, and whether that suffices
-    proof, merkle             an entry's place in a tree; RFC 6962
-    source, tiles             the files that a C2SP tiled log is made of, and where they come from
+    policy, rotation          whose signatures suffice; how a log's keys change
+    note                      who signed which tree
+    merkle                    an entry's place in a tree; RFC 6962
+    source                    the files that a C2SP tiled log is made of, and where they come from
     strict, errors            one spelling for each value; what refusal looks like
 """
 

@@ -19,16 +19,12 @@ from typing import Any
 from . import __version__
 from .errors import FormatError, NotVerified
 from .log import verify_extension, verify_log
-from .merkle import HASH_SIZE
 from .note import MAX_NOTE
 from .policy import MAX_POLICY, Endorsement, TrustPolicy
-from .proof import MAX_PROOF
-from .receipt import ERASED, MATCHES, verify_receipt
+from .receipt import ERASED, MATCHES, MAX_PROOF, verify_receipt
 from .source import open_source, read_file
-from .strict import base64_bytes, utf8_lines
 
 MAX_CONTENT = 1024**3
-SHOWN_CALLS = 100
 DOES_NOT_PROVE = (
     "It does not prove that the answer is right, nor that what the operator recorded about model, engine"
     " and time is true; it proves that this is what the operator recorded and can no longer change."
@@ -81,9 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     pair.set_defaults(run=_consistency)
     pair.add_argument("old", type=Path, help="the older checkpoint")
     pair.add_argument("new", type=Path, help="the newer checkpoint")
-    proof = pair.add_mutually_exclusive_group(required=True)
-    proof.add_argument("--log", help="the log's folder or URL, whose tiles prove it")
-    proof.add_argument("--proof", type=Path, help="a consistency proof, one base64 hash per line")
+    pair.add_argument("--log", required=True, help="the log's folder or URL, whose tiles prove it")
     return parser
 
 
@@ -107,16 +101,14 @@ def _receipt(options: argparse.Namespace, policy: TrustPolicy) -> Result:
 
 def _log(options: argparse.Namespace, policy: TrustPolicy) -> Result:
     previous = read_file(options.previous, MAX_NOTE) if options.previous else None
-    progress = _show_progress if sys.stderr.isatty() else None
-    source = open_source(options.location)
-    report = verify_log(source, policy, previous=previous, closed=options.closed, progress=progress)
+    report = verify_log(open_source(options.location), policy, previous=previous, closed=options.closed)
     history = report.history
     return {
         **_describe(report.endorsement),
         "extends_size": report.previous.checkpoint.size if report.previous else None,
         "kinds": dict(sorted(history.kinds.items())),
         "open_calls": len(history.open),
-        "first_open_calls": history.open[:SHOWN_CALLS],
+        "first_open_calls": history.open[:100],
         "first_time": _time(history.first_time),
         "last_time": _time(history.last_time),
         "times_backwards": history.times_backwards,
@@ -127,8 +119,7 @@ def _log(options: argparse.Namespace, policy: TrustPolicy) -> Result:
 
 def _consistency(options: argparse.Namespace, policy: TrustPolicy) -> Result:
     old, new = read_file(options.old, MAX_NOTE), read_file(options.new, MAX_NOTE)
-    proof = open_source(options.log) if options.log else _read_proof(options.proof)
-    older, newer = verify_extension(old, new, policy, proof)
+    older, newer = verify_extension(old, new, policy, open_source(options.log))
     return {
         **_describe(newer),
         "extends_size": older.checkpoint.size,
@@ -136,12 +127,6 @@ def _consistency(options: argparse.Namespace, policy: TrustPolicy) -> Result:
         f" {older.checkpoint.size} entries of the older checkpoint, unchanged.",
         "does_not_prove": "It says nothing about what the entries are; `regalia-verify log` reads them.",
     }
-
-
-def _read_proof(path: Path) -> tuple[bytes, ...]:
-    text = utf8_lines(read_file(path, MAX_NOTE), "proof", MAX_NOTE)
-    lines = text.removesuffix("\n").split("\n") if text else []
-    return tuple(base64_bytes(line, "proof hash", HASH_SIZE) for line in lines)
 
 
 def _describe(endorsement: Endorsement) -> Result:
@@ -157,10 +142,6 @@ def _describe(endorsement: Endorsement) -> Result:
 
 def _time(milliseconds: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(milliseconds // 1000))
-
-
-def _show_progress(done: int, size: int) -> None:
-    print(f"{done}/{size} entries", end="\n" if done == size else "\r", file=sys.stderr, flush=True)
 
 
 def _print(result: Result) -> None:

@@ -5,7 +5,7 @@ A tree of n leaves is split at the largest power of two below n, and so on down 
 index) is a complete subtree, over the 2^level leaves from index * 2^level on; logs store these.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
 
 from .errors import NotVerified
@@ -36,40 +36,19 @@ def root_hash(hashes: Iterable[bytes]) -> bytes:
     return level[0] if level else EMPTY_ROOT
 
 
-def _middle(start: int, end: int) -> int:
+def middle_of(start: int, end: int) -> int:
+    """Where a range of at least two leaves is split."""
     return start + (1 << (end - start - 1).bit_length() - 1)
-
-
-def _way_down(leaf: int, size: int) -> Iterator[tuple[Range, Range]]:
-    """The ranges that a leaf is in, below the root and down to the leaf, each with its sibling."""
-    start, end = 0, size
-    while end - start > 1:
-        middle = _middle(start, end)
-        left, right = (start, middle), (middle, end)
-        own, sibling = (left, right) if leaf < middle else (right, left)
-        yield own, sibling
-        start, end = own
 
 
 def inclusion_ranges(index: int, size: int) -> list[Range]:
     """The siblings on the way from leaf `index` to the root, as an inclusion proof lists them."""
-    if not 0 <= index < size:
-        raise ValueError(f"no leaf {index} in a tree of {size}")
-    return [sibling for _, sibling in _way_down(index, size)][::-1]
-
-
-def consistency_ranges(old: int, new: int) -> list[Range]:
-    """The ranges that a consistency proof between trees of `old` and `new` leaves lists."""
-    if not 0 <= old <= new:
-        raise ValueError(f"a tree of {new} cannot extend one of {old}")
-    ranges = []
-    for own, sibling in _way_down(old - 1, new) if 0 < old < new else ():
-        ranges.append(sibling)
-        if own[1] == old:
-            if own[0]:  # otherwise this is all of the old tree, whose root the verifier has
-                ranges.append(own)
-            break
-    return ranges[::-1]
+    start, end, siblings = 0, size, []
+    while end - start > 1:
+        middle = middle_of(start, end)
+        siblings.append((middle, end) if index < middle else (start, middle))
+        start, end = (start, middle) if index < middle else (middle, end)
+    return siblings[::-1]
 
 
 def range_hash(start: int, end: int, node: NodeHash) -> bytes:
@@ -77,55 +56,20 @@ def range_hash(start: int, end: int, node: NodeHash) -> bytes:
     width = end - start
     if width & (width - 1) == 0:
         return node(width.bit_length() - 1, start // width) if width else EMPTY_ROOT
-    middle = _middle(start, end)
+    middle = middle_of(start, end)
     return node_hash(range_hash(start, middle, node), range_hash(middle, end, node))
-
-
-def inclusion_proof(index: int, size: int, node: NodeHash) -> tuple[bytes, ...]:
-    """The proof that leaf `index` is in the tree of `size` leaves."""
-    return tuple(range_hash(start, end, node) for start, end in inclusion_ranges(index, size))
-
-
-def consistency_proof(old: int, new: int, node: NodeHash) -> tuple[bytes, ...]:
-    """The proof that the tree of `new` leaves begins with the tree of `old` leaves."""
-    return tuple(range_hash(start, end, node) for start, end in consistency_ranges(old, new))
 
 
 def verify_inclusion(index: int, size: int, leaf: bytes, proof: Sequence[bytes], root: bytes) -> None:
     """Check that `leaf` (a leaf hash) is at `index` of the tree; raise NotVerified otherwise."""
     if not 0 <= index < size:
         raise NotVerified("index_outside_tree", f"entry {index} is not in a tree of {size} entries")
-    known = _known("inclusion_proof", inclusion_ranges(index, size), proof, leaf, root)
-    known[index, index + 1] = leaf
-    if _rebuilt(0, size, known) != root:
-        raise NotVerified("inclusion_proof", "the inclusion proof does not lead to the checkpoint's root")
-
-
-def verify_consistency(old: int, new: int, old_root: bytes, new_root: bytes, proof: Sequence[bytes]) -> None:
-    """Check that the tree of `new` leaves extends the tree of `old`; raise NotVerified otherwise."""
-    if not 0 <= old <= new:
-        raise NotVerified("log_shrunk", f"the newer tree has {new} entries, the older {old}")
-    known = _known("consistency_proof", consistency_ranges(old, new), proof, old_root, new_root)
-    if old in {new, old & -old}:  # a subtree of the new tree, so the proof leaves out what the verifier has
-        known[0, old] = old_root
-    if old == 0:  # whatever tree extends the empty one
-        known |= {(0, new): new_root, (0, 0): EMPTY_ROOT}
-    if _rebuilt(0, old, known) != old_root or _rebuilt(0, new, known) != new_root:
-        raise NotVerified("consistency_proof", "the newer tree does not extend the older one")
-
-
-def _known(reason: str, ranges: list[Range], proof: Sequence[bytes], *others: bytes) -> dict[Range, bytes]:
-    """The ranges of a proof with their hashes."""
-    if any(len(value) != HASH_SIZE for value in (*proof, *others)):
+    siblings = inclusion_ranges(index, size)
+    if any(len(value) != HASH_SIZE for value in (*proof, leaf, root)):
         raise NotVerified("hash_length", f"a hash is not {HASH_SIZE} bytes long")
-    if len(proof) != len(ranges):
-        raise NotVerified(reason, f"the proof has {len(proof)} hashes, expected {len(ranges)}")
-    return dict(zip(ranges, proof, strict=True))
-
-
-def _rebuilt(start: int, end: int, known: dict[Range, bytes]) -> bytes:
-    """The hash of a range, from the known hashes that it consists of."""
-    if (start, end) in known:
-        return known[start, end]
-    middle = _middle(start, end)
-    return node_hash(_rebuilt(start, middle, known), _rebuilt(middle, end, known))
+    if len(proof) != len(siblings):
+        raise NotVerified("inclusion_proof", f"the proof has {len(proof)} hashes, expected {len(siblings)}")
+    for (start, _), sibling in zip(siblings, proof, strict=True):
+        leaf = node_hash(leaf, sibling) if start > index else node_hash(sibling, leaf)
+    if leaf != root:
+        raise NotVerified("inclusion_proof", "the inclusion proof does not lead to the checkpoint's root")

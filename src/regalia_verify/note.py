@@ -1,7 +1,9 @@
-"""Signed notes (https://c2sp.org/signed-note) and cosignatures (https://c2sp.org/tlog-cosignature).
+"""Signed notes (https://c2sp.org/signed-note), the checkpoints that they hold, and their cosignatures.
 
-Three signature types are known: 0x01 (Ed25519 over the text), 0x04 (Ed25519 over the text and a
-time) and 0x06 (ML-DSA-44 over a binary statement about a tree, with the signer's name and a time).
+A checkpoint (https://c2sp.org/tlog-checkpoint) is a log's name, size and root hash. Extension lines are
+refused: ML-DSA-44 cosignatures (https://c2sp.org/tlog-cosignature) do not cover them. Three signature
+types are known: 0x01 (Ed25519 over the text), 0x04 (Ed25519 over the text and a time) and 0x06
+(ML-DSA-44 over a binary statement about a tree, with the signer's name and a time).
 """
 
 from dataclasses import dataclass
@@ -12,9 +14,9 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PublicKey
 
-from .checkpoint import Checkpoint
 from .errors import FormatError, NotVerified
-from .strict import MAX_DECIMAL, base64_bytes, base64_text, utf8_lines
+from .merkle import EMPTY_ROOT, HASH_SIZE
+from .strict import MAX_DECIMAL, base64_bytes, base64_text, decimal, utf8_lines
 
 ED25519, ED25519_COSIGNATURE, MLDSA44_COSIGNATURE = 0x01, 0x04, 0x06
 ALGORITHMS: dict[int, tuple[type[Ed25519PublicKey | MLDSA44PublicKey], int, int]] = {
@@ -22,10 +24,39 @@ ALGORITHMS: dict[int, tuple[type[Ed25519PublicKey | MLDSA44PublicKey], int, int]
     ED25519_COSIGNATURE: (Ed25519PublicKey, 32, 8 + 64),  # the time comes first
     MLDSA44_COSIGNATURE: (MLDSA44PublicKey, 1312, 8 + 2420),
 }
+LOG_TYPES = {ED25519: "Ed25519", MLDSA44_COSIGNATURE: "ML-DSA-44"}
+WITNESS_TYPES = {ED25519_COSIGNATURE, MLDSA44_COSIGNATURE}
+MAX_ORIGIN = 255  # what a `cosigned_message` can hold
+MAX_TEXT = 1024  # of a checkpoint
 MAX_NOTE = 512 * 1024
 MAX_SIGNATURES = 100
 MAX_NAME = 255
 DASH = "\u2014 "
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The text that a checkpoint's signatures are about."""
+
+    origin: str
+    size: int
+    root: bytes
+
+    def text(self) -> str:
+        """The note text, final newline included."""
+        return f"{self.origin}\n{self.size}\n{base64_text(self.root)}\n"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read exactly three lines; raise FormatError for anything else."""
+        lines = utf8_lines(text, "checkpoint", MAX_TEXT).split("\n")
+        if len(lines) != 4 or lines[3] or not 1 <= len(lines[0].encode()) <= MAX_ORIGIN:
+            raise FormatError(f"checkpoint: expected an origin of 1 to {MAX_ORIGIN} bytes, a size and a root")
+        size = decimal(lines[1], "checkpoint size")
+        root = base64_bytes(lines[2], "checkpoint root", HASH_SIZE)
+        if size == 0 and root != EMPTY_ROOT:
+            raise FormatError("checkpoint: the root of an empty log is SHA-256 of nothing")
+        return cls(lines[0], size, root)
 
 
 @dataclass(frozen=True)

@@ -2,31 +2,37 @@
 
 `TrustPolicy.check` applies these rules, in this order:
 
-1. The checkpoint's origin is the name of one of the policy's log keys.
+1. The checkpoint's origin is the name of one of the policy's log keys. What follows is about the keys
+   in force at its size; none that was retired before has signed.
 2. Every signature that names a key of the policy verifies; one that fails condemns the whole note.
    Signatures by keys that the policy does not know are ignored.
 3. A log key named like the origin has signed.
 4. The witnesses that have cosigned reach the quorum.
+
+Two kinds of comment lines speak of keys that change (`rotation`); others' verifiers pass over them:
+
+    # regalia-root VKEY…        the log's root, without whose signatures its keys don't change
+    # regalia-until SIZE VKEY…  former keys of the log, and the largest checkpoint that they may sign
 
 Names and keys are compared as octets: the file is decoded so that every octet survives.
 """
 
 import re
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Self
 
-from .checkpoint import Checkpoint
 from .errors import FormatError, NotVerified
-from .note import ED25519, ED25519_COSIGNATURE, MLDSA44_COSIGNATURE, SignedNote, VerifierKey, verify
+from .note import LOG_TYPES, WITNESS_TYPES, Checkpoint, SignedNote, VerifierKey, verify
+from .record import Record
+from .rotation import verify_signed
 from .strict import decimal
 
 MAX_POLICY = 1024 * 1024
 MAX_NAMED = 128  # of each: logs, witnesses, groups
-LOG_TYPES = {ED25519: "Ed25519", MLDSA44_COSIGNATURE: "ML-DSA-44"}
-WITNESS_TYPES = {ED25519_COSIGNATURE, MLDSA44_COSIGNATURE}
 FORBIDDEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 NONE = "none"
+Keys = tuple[VerifierKey, ...]
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,8 @@ class TrustPolicy:
     urls: dict[str, str] = field(default_factory=dict)  # of the witnesses that have one
     groups: dict[str, tuple[int, list[str]]] = field(default_factory=dict)  # name -> threshold, members
     quorum: str = ""
+    roots: dict[str, Keys] = field(default_factory=dict)  # by the log's origin
+    until: list[tuple[int, Keys]] = field(default_factory=list)  # former keys, oldest first
 
     @classmethod
     def parse(cls, data: bytes | str) -> Self:
@@ -75,6 +83,41 @@ class TrustPolicy:
         checkpoint = Checkpoint.parse(note.text)
         if all(key.name != checkpoint.origin for key in self.logs):
             raise NotVerified("unknown_log", f"the policy does not list the log {checkpoint.origin}")
+        retired = [key for last, keys in self.until if last < checkpoint.size for key in keys]
+        if {(key.name, key.key_id) for key in retired} & {(s.name, s.key_id) for s in note.signatures}:
+            raise NotVerified("retired_key", "the checkpoint is signed by a key that was retired before it")
+        former = [keys for last, keys in self.until if last >= checkpoint.size]
+        then = [keys for keys in former if keys[0].name == checkpoint.origin]
+        return (self._with(then[0]) if then else self)._check(note, checkpoint)
+
+    def rotated(self, origin: str, record: Record, index: int) -> Self:
+        """The policy after a log's rotation of its keys, at that index; raise NotVerified if it is none."""
+        if record["kind"] != "log.key_rotated" or record["origin"] != origin:
+            raise NotVerified("wrong_origin", f"the {record['kind']} does not rotate the keys of {origin}")
+        old, new = self._keys(origin), tuple(map(VerifierKey.parse, record["keys"]))
+        known = new in [old, *(keys for _, keys in self.until)]  # the policy is from after this rotation
+        if origin in self.roots:
+            verify_signed(record, "root", self.roots[origin])
+        elif not known:
+            raise NotVerified("no_root", "the log's keys were rotated, and the policy does not name its root")
+        if known:
+            return self
+        verify_signed(record, "log", old)
+        return replace(self._with(new), until=[*self.until, (index, old)])
+
+    def _keys(self, origin: str) -> Keys:
+        """The log's own keys, in the order in which it signs with them."""
+        own = {key for key in (*self.logs, *self.witnesses.values()) if key.name == origin}
+        return tuple(sorted(own, key=lambda key: key.type))
+
+    def _with(self, keys: Keys) -> Self:
+        """The policy with other keys of a log in the places of its present ones."""
+        by_type = {(key.name, key.type): key for key in keys}
+        logs = [by_type.get((key.name, key.type), key) for key in self.logs]
+        witnesses = {name: by_type.get((key.name, key.type), key) for name, key in self.witnesses.items()}
+        return replace(self, logs=logs, witnesses=witnesses)
+
+    def _check(self, note: SignedNote, checkpoint: Checkpoint) -> Endorsement:
         signed = self._signed_by(note)
         log_keys = tuple(key for key in self.logs if key in signed and key.name == checkpoint.origin)
         if not log_keys:
@@ -108,7 +151,7 @@ class TrustPolicy:
         defined = {NONE, *self.witnesses, *self.groups}
         match [word for word in line.replace("\t", " ").split(" ") if word]:
             case words if not words or words[0].startswith("#"):
-                pass
+                self._read_comment(words)
             case ["witness" | "group", name, *_] if name in defined:
                 raise FormatError(f"the name {name} is already taken")
             case ["log", vkey, *url] if len(url) <= 1:
@@ -132,6 +175,14 @@ class TrustPolicy:
                 raise FormatError("expected log, witness, group or quorum with the right number of words")
         if max(len(self.logs), len(self.witnesses), len(self.groups)) > MAX_NAMED:
             raise FormatError(f"more than {MAX_NAMED} of a kind")
+
+    def _read_comment(self, words: list[str]) -> None:
+        match words:
+            case ["#", "regalia-root", _, *_]:
+                root = tuple(map(VerifierKey.parse, words[2:]))
+                self.roots[root[0].name.removesuffix("/root")] = root
+            case ["#", "regalia-until", size, _, *_]:
+                self.until.append((decimal(size, "size"), tuple(map(VerifierKey.parse, words[3:]))))
 
     def _new_key(self, vkey: str, types: Collection[int], listed: Collection[VerifierKey]) -> VerifierKey:
         key = VerifierKey.parse(vkey)

@@ -1,36 +1,67 @@
 """Receipts: the proof that one call's outcome is in the log, and what opens its commitments.
 
-A receipt is a tlog-proof whose `extra` is the canonical JSON of
+A receipt is a tlog-proof (https://c2sp.org/tlog-proof) whose `extra` is the canonical JSON of
 
     {"entry": base64(record), "openings": {part: {"salt": base64, ["content": base64]}},
-     ["erasure": base64(tlog-proof)]}
+     ["erasure": base64(tlog-proof)], ["rotations": [{"entry", "index", "proof": [base64]}]]}
 
-The contents of request and response are the caller's own bytes and are not repeated; that of
-`tokens` is. A part without an opening can no longer be compared; then `erasure` must prove the record
-`content.erased` that covers the call. `verify_receipt` checks, in this order:
+The contents of request and response are the caller's own bytes and are not repeated; that of `tokens` is.
+A part without an opening can no longer be compared; then `erasure` must prove the record `content.erased`
+that covers the call. `rotations` are all `log.key_rotated` below the checkpoint, oldest first.
+`verify_receipt` checks, in this order:
 
-1. The checkpoint satisfies the policy (`policy`).
-2. The entry is in the checkpoint's tree at the index that the proof says (`merkle`).
+1. The checkpoint satisfies the policy, after these rotations of the log's keys (`policy`, `rotation`).
+2. The entry and the rotations are in the checkpoint's tree at the indices that they say (`merkle`).
 3. The entry is the outcome of a call.
 4. Every content at hand (the files given, and what the openings contain) matches its commitment in
    the record, and nothing is opened that the record does not commit to.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from .errors import FormatError, NotVerified
-from .merkle import leaf_hash, verify_inclusion
-from .note import SignedNote
+from .merkle import HASH_SIZE, leaf_hash, verify_inclusion
+from .note import Checkpoint, SignedNote
 from .policy import Endorsement, TrustPolicy
-from .proof import TlogProof
-from .record import OUTCOMES, PARTS, SALT_SIZE, Record, canonical, commit, parse, parse_canonical
-from .strict import base64_bytes, base64_text
+from .record import OUTCOMES, PARTS, SALT_SIZE, Record, commit, parse, parse_canonical
+from .strict import base64_bytes, decimal, utf8_lines
 
+HEADER = "c2sp.org/tlog-proof@v1"
+MAX_PROOF = 16 * 1024 * 1024
+MAX_HASHES = 63
 MATCHES = "matches"
 NOT_COMPARED = "not compared"  # no file was given
 NOT_OPENED = "not opened"  # the receipt has no salt for it: it was erased
+MORE = {"erasure": str, "rotations": list}
+Rotation = tuple[int, bytes, tuple[bytes, ...]]  # an entry with its index and its inclusion proof
 ERASED = "erased"  # the state of all contents together, as are "verified" and NOT_COMPARED
+
+
+@dataclass(frozen=True)
+class TlogProof:
+    """An index, an inclusion proof and the checkpoint it leads to; `extra` is authenticated by nothing."""
+
+    index: int
+    hashes: tuple[bytes, ...]
+    checkpoint: str
+    extra: bytes | None = None
+
+    @classmethod
+    def parse(cls, data: bytes | str) -> Self:
+        """Read a proof; the checkpoint is taken verbatim and read by `note`."""
+        head, gap, checkpoint = utf8_lines(data, "tlog-proof", MAX_PROOF).partition("\n\n")
+        lines = head.split("\n")
+        if lines.pop(0) != HEADER or not gap:
+            raise FormatError(f"tlog-proof: expected {HEADER}, a proof, an empty line and a checkpoint")
+        extra = None
+        if lines and lines[0].startswith("extra "):
+            extra = base64_bytes(lines.pop(0).removeprefix("extra "), "tlog-proof extra")
+        if not lines or not lines[0].startswith("index ") or len(lines) > 1 + MAX_HASHES:
+            raise FormatError(f"tlog-proof: expected an `index` line and at most {MAX_HASHES} hashes")
+        index = decimal(lines.pop(0).removeprefix("index "), "tlog-proof index")
+        hashes = tuple(base64_bytes(line, "tlog-proof hash", HASH_SIZE) for line in lines)
+        return cls(index, hashes, checkpoint, extra)
 
 
 @dataclass(frozen=True)
@@ -62,8 +93,13 @@ def verify_receipt(
     proof = TlogProof.parse(data)
     if proof.extra is None:
         raise FormatError("receipt: the proof has no `extra` line, so it does not say what it is about")
-    entry, openings, erasure = parse_extra(proof.extra)
+    entry, openings, erasure, rotations = parse_extra(proof.extra)
+    origin = Checkpoint.parse(SignedNote.parse(proof.checkpoint).text).origin
+    for index, rotation, _ in rotations:
+        policy = policy.rotated(origin, parse(rotation), index)
     record, endorsement = _included(proof, entry, policy)
+    for index, rotation, hashes in rotations:
+        _included(TlogProof(index, hashes, proof.checkpoint), rotation, policy)
     if record["kind"] not in OUTCOMES:
         raise NotVerified("not_an_outcome", f"the entry is a {record['kind']}, not the outcome of a call")
     contents = {"request": request, "response": response}
@@ -122,25 +158,26 @@ def _compare(part: str, commitment: str | None, opening: Opening | None, content
     return MATCHES if contents else NOT_COMPARED
 
 
-def encode_extra(entry: bytes, openings: dict[str, Opening], erasure: str | None = None) -> bytes:
-    """The `extra` of a receipt."""
-    parts = {}
-    for part, opening in openings.items():
-        parts[part] = {"salt": base64_text(opening.salt)}
-        if opening.content is not None:
-            parts[part]["content"] = base64_text(opening.content)
-    more = {"erasure": base64_text(erasure.encode())} if erasure else {}
-    return canonical({"entry": base64_text(entry), "openings": parts, **more})
-
-
-def parse_extra(data: bytes) -> tuple[bytes, dict[str, Opening], bytes | None]:
-    """The entry, the openings and the erasure's proof of a receipt's `extra`."""
-    match parse_canonical(data):
-        case {"entry": str(entry), "openings": dict(openings), **more} if more.keys() <= {"erasure"}:
+def parse_extra(data: bytes) -> tuple[bytes, dict[str, Opening], bytes | None, list[Rotation]]:
+    """The entry, the openings, the erasure's proof and the rotations of a receipt's `extra`."""
+    extra = parse_canonical(data)
+    match extra:
+        case {"entry": str(entry), "openings": dict(openings), **more} if all(
+            type(value) is MORE.get(str(name)) for name, value in more.items()
+        ):
             found = {part: _parse_opening(part, opening) for part, opening in openings.items()}
-            erasure = base64_bytes(str(more["erasure"]), "receipt erasure") if more else None
-            return base64_bytes(entry, "receipt entry"), found, erasure
-    raise FormatError("receipt: its `extra` line must have an `entry`, `openings` and nothing else")
+            erasure = base64_bytes(extra["erasure"], "receipt erasure") if "erasure" in more else None
+            rotations = [_parse_rotation(item) for item in extra.get("rotations", [])]
+            return base64_bytes(entry, "receipt entry"), found, erasure, rotations
+    raise FormatError("receipt: its `extra` line must have an `entry`, `openings` and nothing unknown")
+
+
+def _parse_rotation(rotation: Any) -> Rotation:
+    match rotation:
+        case {"entry": str(entry), "index": int(index), "proof": list(proof)} if len(rotation) == 3:
+            hashes = [base64_bytes(str(value), "rotation proof", HASH_SIZE) for value in proof]
+            return index, base64_bytes(entry, "rotation entry"), tuple(hashes)
+    raise FormatError("receipt: a rotation is an `entry`, its `index` and its `proof`")
 
 
 def _parse_opening(part: str, opening: Any) -> Opening:

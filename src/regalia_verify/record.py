@@ -45,8 +45,11 @@ FORMS: Final[dict[str, Form]] = {
     "keys": [str],
     "model": {"name": str, "digest": DIGEST},
     "policy": {"version": str, "decision": str},
+    "previous": {"origin": str, "size": COUNT, "root": HASH},  # where a log goes on that had to end
     "project": re.compile(r"[0-9a-f]{32}"),  # a pseudonym
+    "root": [str],
     "sampling": {},
+    "signatures": {"log": [str], "root": [str]},
     "status": COUNT,
     "stream": range(2),
     "usage": {"input": COUNT, "output": COUNT, "total": COUNT},
@@ -56,11 +59,13 @@ NAMED: Final = {("call.admitted", "model"), ("engine.started", "engine"), ("engi
 
 _OUTCOME = "call admitted route project request status started ended"
 _ANSWER = "response model engine sampling policy usage finish"
-_FREE = "log.key_rotated policy.activated content.read content.erased retention.applied"
+_FREE = "policy.activated content.read content.erased retention.applied"
 _FREE += " hold.placed hold.lifted qualification.passed qualification.failed"
 
 FIELDS: Final[dict[str, tuple[str, str]]] = {  # kind -> what it must have, what it may have
-    "log.opened": ("origin software keys", ""),
+    "log.opened": ("origin software keys", "root previous"),
+    "log.root_added": ("origin root", ""),
+    "log.key_rotated": ("origin keys signatures", ""),
     "call.admitted": ("call route project model stream request", ""),
     "call.answered": (f"{_OUTCOME} {_ANSWER}", "tokens error"),
     "call.refused": (f"{_OUTCOME} error", f"{_ANSWER} tokens"),

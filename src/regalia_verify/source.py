@@ -1,4 +1,8 @@
-"""Where a log's files come from: a folder, or a URL when one is asked for."""
+"""The files of a tiled log (https://c2sp.org/tlog-tiles), and where they come from: a folder or a URL.
+
+A full tile is 256 hashes wide. Tile n of level L holds the roots of the complete subtrees over
+256^L entries each; a bundle holds the entries themselves, each after its length as uint16.
+"""
 
 import time
 import urllib.error
@@ -9,14 +13,63 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any, Protocol
 
-from . import tiles
 from .errors import FormatError, NotVerified
-from .merkle import root_hash
+from .merkle import HASH_SIZE, root_hash
 
+TILE_WIDTH = 256
+TILE_HEIGHT = 8
+MAX_ENTRY = 65535
+MAX_TILE_BYTES = TILE_WIDTH * HASH_SIZE
+MAX_BUNDLE_BYTES = TILE_WIDTH * (2 + MAX_ENTRY)
 TIMEOUT_S = 30
 CACHED_TILES = 64
-PathOf = Callable[[int], str]  # of a file of this width
 Parse = Callable[[bytes, int], list[bytes]]  # of which there must be so many
+
+
+def tile_path(level: int | str, n: int, width: int = TILE_WIDTH) -> str:
+    """`tile/0/x001/067.p/112`: the path of tile `n`, which is partial if `width` is below 256."""
+    if not 1 <= width <= TILE_WIDTH:
+        raise ValueError(f"a tile is 1 to {TILE_WIDTH} wide, not {width}")
+    *thousands, last = (digits.zfill(3) for digits in f"{n:,}".split(","))
+    number = "".join(f"x{digits}/" for digits in thousands) + last
+    return f"tile/{level}/{number}" + (f".p/{width}" if width < TILE_WIDTH else "")
+
+
+entries_path = partial(tile_path, "entries")  # likewise of an entry bundle
+
+
+def tile_width(level: int, n: int, size: int) -> int:
+    """How many hashes tile `n` of `level` holds in a log of `size` entries; 0 if it does not exist."""
+    return max(0, min(TILE_WIDTH, (size >> (TILE_HEIGHT * level)) - n * TILE_WIDTH))
+
+
+def tile_of_node(level: int, index: int) -> tuple[int, int, int, int]:
+    """Where a node (see `merkle`) lies: tile level, tile number, first hash, number of hashes below it."""
+    tile_level, height = divmod(level, TILE_HEIGHT)
+    first = index << height
+    return tile_level, first // TILE_WIDTH, first % TILE_WIDTH, 1 << height
+
+
+def parse_tile(data: bytes, width: int) -> list[bytes]:
+    """The hashes of a tile that must be `width` wide."""
+    if len(data) != width * HASH_SIZE:
+        raise FormatError(f"tile: expected {width} hashes in {width * HASH_SIZE} bytes, got {len(data)}")
+    return [data[start : start + HASH_SIZE] for start in range(0, len(data), HASH_SIZE)]
+
+
+def parse_bundle(data: bytes, width: int | None = None) -> list[bytes]:
+    """The entries of a bundle, which must be `width` if that is known; every byte must belong to one."""
+    entries = []
+    offset, end = 0, len(data)
+    while offset < end:
+        start = offset + 2
+        offset = start + int.from_bytes(data[offset:start], "big")
+        if start > end or offset > end:
+            raise FormatError("entry bundle: cut off within an entry")
+        entries.append(data[start:offset])
+    if len(entries) > TILE_WIDTH or width not in (None, len(entries)):
+        raise FormatError(f"entry bundle: {len(entries)} entries, expected {width or 'at most 256'}")
+    return entries
 
 
 class Missing(FormatError):
@@ -112,27 +165,27 @@ class TiledLog:
 
     def node(self, level: int, index: int) -> bytes:
         """The hash of a complete subtree, for proofs (see `merkle`)."""
-        tile_level, n, first, count = tiles.tile_of_node(level, index)
+        tile_level, n, first, count = tile_of_node(level, index)
         return root_hash(self.tile(tile_level, n)[first : first + count])
 
     def bundle(self, n: int) -> list[bytes]:
         """The entries of bundle `n` that belong to the checkpoint."""
-        width, path = tiles.tile_width(0, n, self.size), partial(tiles.entries_path, n)
-        return self._read("bundle", path, width, tiles.MAX_BUNDLE_BYTES, tiles.parse_bundle)
+        return self._read("bundle", partial(entries_path, n), tile_width(0, n, self.size), parse_bundle)
 
     def _tile(self, level: int, n: int) -> list[bytes]:
         """The hashes of a tile that belong to the checkpoint."""
-        width, path = tiles.tile_width(level, n, self.size), partial(tiles.tile_path, level, n)
-        return self._read("tile", path, width, tiles.MAX_TILE_BYTES, tiles.parse_tile)
+        return self._read("tile", partial(tile_path, level, n), tile_width(level, n, self.size), parse_tile)
 
-    def _read(self, kind: str, path: PathOf, width: int, limit: int, parse: Parse) -> list[bytes]:
-        for stored in (width, tiles.TILE_WIDTH):
+    def _read(self, kind: str, path_of: Callable[[int], str], width: int, parse: Parse) -> list[bytes]:
+        for stored in (width, TILE_WIDTH):
             try:
-                data = self.source.read(path(stored), limit)
+                data = self.source.read(
+                    path_of(stored), MAX_TILE_BYTES if kind == "tile" else MAX_BUNDLE_BYTES
+                )
             except Missing:
                 continue
             try:
                 return parse(data, stored)[:width]
             except FormatError as error:
-                raise NotVerified(f"{kind}_malformed", f"{path(stored)}: {error}") from error
-        raise NotVerified("file_missing", f"the log lacks {path(width)}")
+                raise NotVerified(f"{kind}_malformed", f"{path_of(stored)}: {error}") from error
+        raise NotVerified("file_missing", f"the log lacks {path_of(width)}")

@@ -12,10 +12,10 @@ from regalia.clock import now_ms
 from regalia.ledger import CallOpen, Entry
 from regalia.ledger.erasing import Erasure, NothingToErase, Scope
 from regalia.ledger.log import Log
+from regalia.ledger.writing import encode_extra, encode_proof
 from regalia.vault import HOUR_MS
 from regalia_verify.errors import NotVerified
-from regalia_verify.proof import TlogProof
-from regalia_verify.receipt import encode_extra, parse_extra, verify_receipt
+from regalia_verify.receipt import TlogProof, parse_extra, verify_receipt
 
 PSEUDONYM = "0" * 32
 
@@ -150,7 +150,7 @@ def test_missing_contents_without_an_erasure_are_an_error(site: Site) -> None:
         log.erase(erasure("call", first.id))
         publish(log)
         proof = TlogProof.parse(receipt(log, first.id))
-        entry, openings, found = parse_extra(proof.extra or b"")
+        entry, openings, found, _ = parse_extra(proof.extra or b"")
         assert found is not None
         other = TlogProof.parse(receipt(log, second.id))
     for entry_of, erased in ((proof, None), (other, found.decode())):
@@ -163,7 +163,7 @@ def test_missing_contents_without_an_erasure_are_an_error(site: Site) -> None:
 
 
 def with_extra(proof: TlogProof, extra: bytes) -> str:
-    return TlogProof(proof.index, proof.hashes, proof.checkpoint, extra).encode()
+    return encode_proof(TlogProof(proof.index, proof.hashes, proof.checkpoint, extra))
 
 
 async def test_erasing_while_the_ledger_serves(site: Site) -> None:

@@ -11,7 +11,7 @@ from ledger_kit import ORIGIN, Call, Site, event, receipt
 from regalia.ledger import KeyFiles, KeyUnusable, LogDamaged, LogWouldFork, create_keys
 from regalia.ledger.keys import FileSigner
 from regalia.ledger.log import Log
-from regalia_verify.checkpoint import Checkpoint
+from regalia_verify.note import Checkpoint
 
 
 def grow(site: Site, entries: int = 300) -> None:

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from regalia.ledger.tree import Edge
 from regalia_verify.merkle import EMPTY_ROOT, leaf_hash, root_hash
-from regalia_verify.tiles import TILE_WIDTH
+from regalia_verify.source import TILE_WIDTH
 
 LEAVES = [leaf_hash(b"%d" % n) for n in range(66_000)]
 

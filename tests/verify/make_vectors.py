@@ -8,7 +8,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from regalia_verify.strict import base64_text
 from verify.paper_log import sample_log
 
 OLD_SIZE = 5
@@ -26,7 +25,6 @@ def write(folder: Path) -> None:
         "response.json": call.response,
         "another-request.json": log.calls[2].request,
         "checkpoint.old": log.signed(OLD_SIZE).encode(),
-        "consistency-proof.txt": "".join(base64_text(h) + "\n" for h in log.consistency(OLD_SIZE)).encode(),
     }.items():
         (folder / name).write_bytes(content)
 

@@ -12,16 +12,18 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 
+from regalia.ledger.writing import encode_bundle, encode_extra, encode_proof, inclusion_proof
+from regalia.witness.consistency import consistency_proof
 from regalia_verify import note
-from regalia_verify.checkpoint import Checkpoint
 from regalia_verify.errors import FormatError
-from regalia_verify.merkle import consistency_proof, inclusion_proof, leaf_hash, root_hash
+from regalia_verify.merkle import leaf_hash, root_hash
+from regalia_verify.note import Checkpoint
 from regalia_verify.policy import TrustPolicy
-from regalia_verify.proof import TlogProof
-from regalia_verify.receipt import Opening, encode_extra
+from regalia_verify.receipt import Opening, Rotation, TlogProof
 from regalia_verify.record import canonical, commit
-from regalia_verify.source import Missing
-from regalia_verify.tiles import TILE_WIDTH, encode_bundle, entries_path, tile_path
+from regalia_verify.rotation import statement
+from regalia_verify.source import TILE_WIDTH, Missing, entries_path, tile_path
+from regalia_verify.strict import base64_text
 
 ORIGIN = "llm.example.org/log"
 TIME_MS = 1_790_000_000_000
@@ -57,6 +59,20 @@ class Signer:
         else:
             signature = stamp + self.sign(note.cosigned_message(self.key.name, checkpoint, timestamp))
         return note.signature_line(self.key.name, self.key.key_id, signature)
+
+
+Pair = tuple[Signer, Signer]
+
+
+def _pair(name: str, secret: str) -> Pair:
+    return (
+        Signer(name, note.ED25519, f"{secret} ed25519"),
+        Signer(name, note.MLDSA44_COSIGNATURE, f"{secret} mldsa44"),
+    )
+
+
+def _vkeys(pair: Pair) -> list[str]:
+    return [signer.key.encode() for signer in pair]
 
 
 class Files(dict[str, bytes]):
@@ -113,18 +129,51 @@ class PaperLog:
     calls: list[PaperCall] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.ed25519 = Signer(self.origin, note.ED25519, f"{self.keys} ed25519")
-        self.mldsa = Signer(self.origin, note.MLDSA44_COSIGNATURE, f"{self.keys} mldsa44")
+        self.root = _pair(f"{self.origin}/root", f"{self.keys} root")
+        self.former: list[tuple[int, Pair]] = []  # with the index of the record that replaced them
+        self.ed25519, self.mldsa = _pair(self.origin, self.keys)
 
     def add(self, record: Mapping[str, Any]) -> int:
         """Append a record as it is, well-formed or not; returns its index."""
         self.entries.append(canonical(dict(record)))
         return len(self.entries) - 1
 
-    def open(self) -> None:
+    @property
+    def pair(self) -> Pair:
+        """The keys in force."""
+        return self.ed25519, self.mldsa
+
+    def open(self, **more: Any) -> None:
         """Write `log.opened`."""
-        keys = [self.ed25519.key.encode(), self.mldsa.key.encode()]
-        self.add(event("log.opened", origin=self.origin, software="regalia/0.1.0", keys=keys))
+        keys = _vkeys(self.pair)
+        self.add(event("log.opened", origin=self.origin, software="regalia/0.1.0", keys=keys, **more))
+
+    def rotation(self, to: Pair, *, by: Pair | None = None, root: Pair | None = None) -> dict[str, Any]:
+        """The record that gives the log other keys, signed by its own and its root's, or by others."""
+        record = event("log.key_rotated", origin=self.origin, keys=_vkeys(to))
+        signers = {"log": by or self.pair, "root": root or self.root}
+        signatures = {
+            name: [base64_text(signer.sign(statement(record))) for signer in pair]
+            for name, pair in signers.items()
+        }
+        return record | {"signatures": signatures}
+
+    def rotate(self, record: dict[str, Any] | None = None) -> int:
+        """Go on with new keys, by an honest record or another one; returns its index."""
+        to = _pair(self.origin, f"{self.keys} {len(self.former) + 2}")
+        index = self.add(record or self.rotation(to))
+        self.former.append((index, self.pair))
+        self.ed25519, self.mldsa = to
+        return index
+
+    def pair_at(self, size: int) -> Pair:
+        """The keys that sign a checkpoint of this size."""
+        return next((pair for index, pair in self.former if size <= index), self.pair)
+
+    def rotations(self, size: int | None = None) -> list[Rotation]:
+        """What a receipt holds of the changes of keys."""
+        end = len(self.entries) if size is None else size
+        return [(i, self.entries[i], self.proof(i, size)) for i, _ in self.former if i < end]
 
     def begin(self, number: int) -> PaperCall:
         """Admit a call."""
@@ -164,7 +213,7 @@ class PaperLog:
     def signed(self, size: int | None = None, *signers: Signer) -> str:
         """The checkpoint, signed by the log's two keys unless others are named."""
         checkpoint = self.checkpoint(size)
-        lines = [signer.line(checkpoint) for signer in signers or (self.ed25519, self.mldsa)]
+        lines = [signer.line(checkpoint) for signer in signers or self.pair_at(checkpoint.size)]
         return f"{checkpoint.text()}\n{''.join(lines)}"
 
     def publish(self, *signers: Signer) -> Files:
@@ -193,20 +242,31 @@ class PaperLog:
 
     def receipt(self, call: PaperCall) -> str:
         """The receipt of a call's outcome."""
-        extra = encode_extra(self.entries[call.outcome], call.openings())
-        return TlogProof(call.outcome, self.proof(call.outcome), self.signed(), extra).encode()
+        extra = encode_extra(self.entries[call.outcome], call.openings(), None, self.rotations())
+        return encode_proof(TlogProof(call.outcome, self.proof(call.outcome), self.signed(), extra))
 
     def policy_text(self) -> str:
         """The policy that demands both of the log's signatures."""
-        return (
-            f"log {self.ed25519.key.encode()}\n"
-            f"witness log-pq {self.mldsa.key.encode()}\n"
-            "quorum log-pq\n"
-        )  # fmt: skip
+        ed25519, mldsa = _vkeys(self.pair)
+        return f"log {ed25519}\nwitness log-pq {mldsa}\nquorum log-pq\n"
+
+    def rooted_policy_text(self) -> str:
+        """The same, with the log's root and its former keys."""
+        former = [f"# regalia-until {index} {' '.join(_vkeys(pair))}\n" for index, pair in self.former]
+        return f"# regalia-root {' '.join(_vkeys(self.root))}\n{''.join(former)}{self.policy_text()}"
 
     def policy(self) -> TrustPolicy:
         """The same, parsed."""
         return TrustPolicy.parse(self.policy_text())
+
+
+def rooted_log(calls: int = 7) -> PaperLog:
+    """A log with a root, whose keys have not changed yet."""
+    log = PaperLog()
+    log.open(root=_vkeys(log.root))
+    for number in range(calls):
+        log.end(log.begin(number))
+    return log
 
 
 def sample_log(calls: int = 7, origin: str = ORIGIN, keys: str = "log") -> PaperLog:

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from regalia.witness.consistency import consistency_proof, verify_consistency
 from regalia_verify import note
 from regalia_verify.errors import NotVerified
-from regalia_verify.merkle import consistency_proof, leaf_hash, root_hash, verify_consistency
+from regalia_verify.merkle import leaf_hash, root_hash
 from regalia_verify.note import SignedNote
 from regalia_verify.policy import TrustPolicy
 from regalia_verify.source import Folder, TiledLog

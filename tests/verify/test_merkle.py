@@ -9,19 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from regalia.ledger.writing import inclusion_proof
+from regalia.witness.consistency import consistency_proof, consistency_ranges, verify_consistency
 from regalia_verify.errors import FormatError, NotVerified
 from regalia_verify.merkle import (
     EMPTY_ROOT,
     HASH_SIZE,
-    consistency_proof,
-    consistency_ranges,
-    inclusion_proof,
     inclusion_ranges,
     leaf_hash,
     node_hash,
     range_hash,
     root_hash,
-    verify_consistency,
     verify_inclusion,
 )
 from regalia_verify.strict import base64_bytes

@@ -128,6 +128,10 @@ def samples() -> dict[str, dict[str, Any]]:
     records = {kind: event(kind) for kind in FIELDS}
     records |= {
         "log.opened": event("log.opened", origin="o", software="s", keys=["a", "b"]),
+        "log.root_added": event("log.root_added", origin="o", root=["a", "b"]),
+        "log.key_rotated": event(
+            "log.key_rotated", origin="o", keys=["a", "b"], signatures={"log": ["c"], "root": []}
+        ),
         "call.admitted": admitted(call),
         "call.answered": answer,
         "call.refused": failed | {"kind": "call.refused", "error": "policy"},

@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from regalia.ledger.writing import encode_bundle
 from regalia_verify.errors import FormatError
 from regalia_verify.merkle import leaf_hash, root_hash
-from regalia_verify.source import TiledLog
-from regalia_verify.tiles import (
+from regalia_verify.source import (
     MAX_ENTRY,
     TILE_WIDTH,
-    encode_bundle,
+    TiledLog,
     entries_path,
     parse_bundle,
     parse_tile,

@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 
 import regalia_verify.source
+from regalia.ledger.writing import encode_proof
 from regalia_verify import note
 from regalia_verify.cli import main
-from regalia_verify.proof import TlogProof
+from regalia_verify.receipt import TlogProof
 from regalia_verify.record import canonical
 from regalia_verify.strict import base64_text
 from verify.paper_log import ORIGIN, PaperLog, Signer, event, sample_log
@@ -86,7 +87,7 @@ def test_a_witnessed_receipt_says_so(desk: Desk, capsys: pytest.CaptureFixture[s
     log = desk.log
     proof = TlogProof.parse(log.receipt(desk.call))
     cosigned = replace(proof, checkpoint=log.signed(None, log.ed25519, log.mldsa, WITNESS))
-    desk.write("receipt", cosigned.encode())
+    desk.write("receipt", encode_proof(cosigned))
     desk.write(
         "policy",
         log.policy_text().replace(
@@ -198,26 +199,18 @@ def test_a_log_that_is_not_there_is_status_2(desk: Desk, capsys: pytest.CaptureF
     assert "not a folder" in capsys.readouterr().err
 
 
-def test_consistency_by_tiles_and_by_proof(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+def test_consistency_is_seen_in_the_tiles(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
     pair = (desk.path("old"), desk.path("new"))
     assert desk.run("consistency", *pair, "--log", desk.path("log"), "--json") == 0
     assert result(capsys)["extends_size"] == 5
-    desk.write("proof", "".join(base64_text(value) + "\n" for value in desk.log.consistency(5)))
-    assert desk.run("consistency", *pair, "--proof", desk.path("proof")) == 0
-    desk.write("proof", "")
-    assert desk.run("consistency", *pair, "--proof", desk.path("proof")) == 1
-    desk.write("proof", "AAAA\n")
-    assert desk.run("consistency", *pair, "--proof", desk.path("proof")) == 2
     assert desk.run("consistency", *pair[::-1], "--log", desk.path("log")) == 1
     assert "log_shrunk" in capsys.readouterr().err
 
 
 def test_equal_and_empty_checkpoints_are_consistent(desk: Desk) -> None:
     desk.write("empty", desk.log.signed(0))
-    desk.write("proof", "")
     for old, new in (("old", "old"), ("empty", "new"), ("empty", "empty")):
         assert desk.run("consistency", desk.path(old), desk.path(new), "--log", desk.path("log")) == 0
-        assert desk.run("consistency", desk.path(old), desk.path(new), "--proof", desk.path("proof")) == 0
 
 
 def test_a_record_cannot_write_to_the_terminal(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
@@ -327,16 +320,6 @@ def test_a_hostile_server_is_unusable_input(
 
 def test_a_server_that_is_not_there_is_unusable_input(desk: Desk, port: int) -> None:
     assert desk.run("log", f"http://127.0.0.1:{port}") == 2
-
-
-def test_progress_goes_to_a_terminal_only(
-    desk: Desk, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert desk.run("log", desk.path("log")) == 0
-    assert capsys.readouterr().err == ""
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    assert desk.run("log", desk.path("log")) == 0
-    assert capsys.readouterr().err == "16/16 entries\n"
 
 
 def test_a_receipt_without_openings_needs_a_proof_of_the_erasure(

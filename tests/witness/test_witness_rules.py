@@ -6,13 +6,12 @@ import msgspec
 import pytest
 
 from regalia.witness.book import REMEMBERED, Book, Entry
+from regalia.witness.consistency import consistency_proof
 from regalia.witness.errors import Refused, WitnessError
 from regalia.witness.request import AddCheckpoint
 from regalia.witness.witness import Witness, logs_of
-from regalia_verify.checkpoint import Checkpoint
 from regalia_verify.errors import NotVerified
-from regalia_verify.merkle import consistency_proof
-from regalia_verify.note import ED25519, Signature, SignedNote, verify
+from regalia_verify.note import ED25519, Checkpoint, Signature, SignedNote, verify
 from regalia_verify.policy import TrustPolicy
 from verify.paper_log import Signer
 from witness.witnessing import Growing, a_log, a_witness, trust_text

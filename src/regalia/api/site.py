@@ -16,6 +16,7 @@ from regalia.api.asker import asker
 from regalia.api.erasing import erase_handler
 from regalia.api.logfiles import read_log_file
 from regalia.api.openapi import describe, page
+from regalia.api.operating import operations_handler, readiness
 from regalia.api.reviews import review_handlers
 from regalia.api.scim import scim_handlers
 from regalia.api.signin import signin_handlers
@@ -48,7 +49,7 @@ def build_site(instance: Instance) -> Litestar:
 
     @get("/readyz", summary="Calls are answered, or why not", tags=["operations"])
     async def readyz() -> Response[dict[str, Any]]:
-        state = _readiness(instance)
+        state = readiness(instance)
         return Response(state, status_code=200 if state["ready"] else 503)
 
     @get("/metrics", summary="Metrics in Prometheus' text format", tags=["operations"])
@@ -141,6 +142,7 @@ def build_site(instance: Instance) -> Litestar:
             receipt,
             erase_handler(instance),
             *tenancy_handlers(instance),
+            operations_handler(instance),
             *signin_handlers(instance),
             *scim_handlers(instance),
             *review_handlers(instance),
@@ -191,17 +193,6 @@ async def _matured(instance: Instance, receipt: str) -> None:
             f"The witnesses have not cosigned it yet: {instance.witnessing.state}.",
             retry_after=5,
         )
-
-
-def _readiness(instance: Instance) -> dict[str, Any]:
-    engines = {engine.name: engine.ready for engine in instance.fleet}
-    log = instance.ledger.unavailable or (instance.witnessing.refusal() if instance.witnessing else None)
-    return {
-        "ready": log is None and instance.fleet.ready,
-        "log": log or "ok",
-        "witnesses": instance.witnessing.state if instance.witnessing else "none",
-        "engines": {name: "ready" if ready else "not ready" for name, ready in engines.items()},
-    }
 
 
 def _api_error(_: Req, error: ApiError) -> Response[bytes]:

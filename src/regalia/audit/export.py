@@ -20,10 +20,9 @@ from regalia.audit.cursor import Cursor
 from regalia.audit.destinations import DeliveryFailed, Destination, destination_of
 from regalia.audit.ocsf import event_of
 from regalia.config import AuditExport
-from regalia_verify.checkpoint import Checkpoint
 from regalia_verify.errors import FormatError, NotVerified
-from regalia_verify.source import Folder, TiledLog
-from regalia_verify.tiles import TILE_WIDTH
+from regalia_verify.note import Checkpoint
+from regalia_verify.source import TILE_WIDTH, Folder, TiledLog
 
 _LOG = structlog.get_logger()
 LOOK_S: Final = 1.0

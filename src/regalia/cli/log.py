@@ -17,10 +17,8 @@ from regalia.ledger import KeyFiles, policy_text
 from regalia.ledger.lock import file_lock
 from regalia.ledger.turns import Turns
 from regalia.storage import check_schema
-from regalia_verify.checkpoint import Checkpoint
-from regalia_verify.note import SignedNote
-from regalia_verify.source import Folder, TiledLog
-from regalia_verify.tiles import TILE_WIDTH
+from regalia_verify.note import Checkpoint, SignedNote
+from regalia_verify.source import TILE_WIDTH, Folder, TiledLog
 
 app = typer.Typer(help="The transparency log.", no_args_is_help=True)
 

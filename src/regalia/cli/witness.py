@@ -17,9 +17,8 @@ from regalia.witness.request import MAX_REQUEST, AddCheckpoint, build_request
 from regalia.witness.roster import attach as attach_signatures
 from regalia.witness.roster import cosignatures_of, parse_answer, peers_of, reached
 from regalia.witness.witness import Witness
-from regalia_verify.checkpoint import Checkpoint
 from regalia_verify.errors import FormatError, NotVerified
-from regalia_verify.note import MAX_NOTE, SignedNote, VerifierKey, signature_line
+from regalia_verify.note import MAX_NOTE, Checkpoint, SignedNote, VerifierKey, signature_line
 from regalia_verify.policy import MAX_POLICY, TrustPolicy
 from regalia_verify.source import Folder, TiledLog, read_file
 

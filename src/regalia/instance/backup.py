@@ -23,16 +23,20 @@ from regalia.instance.directory import Identity, database_of, identity_of
 from regalia.ledger.contents import open_vault
 from regalia.ledger.errors import LogWouldFork
 from regalia.ledger.folder import LogFolder
-from regalia.ledger.keys import KeyFiles, verifier_keys
+from regalia.ledger.keys import KeyFiles, log_keys
 from regalia.ledger.opening import own_checkpoint
 from regalia.ledger.tree import Edge
 from regalia.ledger.turns import Turns
 from regalia.storage import VERSION, Database, check_schema, schema_of
 from regalia.vault import SharedVault
-from regalia_verify.checkpoint import Checkpoint
-from regalia_verify.tiles import TILE_HEIGHT, TILE_WIDTH, entries_path, tile_path
+from regalia_verify.errors import FormatError
+from regalia_verify.note import Checkpoint, SignedNote
+from regalia_verify.source import TILE_HEIGHT, TILE_WIDTH, entries_path, tile_path
 
-KEYS = ("log-ed25519.pem", "log-mldsa44.pem", "instance.secret", "root.key")
+KEYS = (
+    "log-ed25519.pem", "log-mldsa44.pem", "log.json", "root-ed25519.pem", "root-mldsa44.pem",
+    "instance.secret", "root.key",
+)  # fmt: skip
 VAULT = ("vault.db", "vault.keys")
 _MANIFEST = "backup.json"
 
@@ -62,17 +66,21 @@ def back_up(data_dir: Path, to: Path, *, database_url: str = "", root_key: str =
     _new_folder(to)
     log = LogFolder(data_dir / "log")
     with _snapshot(database, to) as (size, copy):
-        with Turns(data_dir / "run").checkpoint():
+        keys = KeyFiles.under(data_dir / "keys")
+        with Turns(data_dir / "run").checkpoint():  # nobody signs, and nobody changes the log's keys
+            if keys.next.exists():
+                raise BackupError("a change of the log's keys was interrupted: the next start settles it")
             note = log.read_checkpoint()
             committed = size()
+            _copy_keys(data_dir, to)
         if note is None:
             raise BackupError(f"{data_dir} has published no checkpoint yet: there is nothing to back up")
-        keys = verifier_keys(KeyFiles.under(data_dir / "keys"), identity.origin)
-        checkpoint = own_checkpoint(note, log.root, identity.origin, keys)
+        checkpoint = own_checkpoint(
+            note, log.root, identity.origin, log_keys(KeyFiles.under(to / "keys"), identity.origin)
+        )
         copy()
     _copy_log(log, to / "log", checkpoint.size)
     (to / "log" / "checkpoint").write_text(note)
-    _copy_keys(data_dir, to)
     with closing(open_vault(data_dir, database, root_key)) as vault:
         vault.copy_to(to / "vault")
     shutil.copy2(data_dir / "instance.json", to)
@@ -263,16 +271,24 @@ def _refuse_to_go_back(source: Path, backup: Backup, data_dir: Path) -> None:
     note = survived.read_checkpoint()
     if note is None:
         return
-    keys = verifier_keys(KeyFiles.under(source / "keys"), backup.origin)
-    there: Checkpoint = own_checkpoint(note, survived.root, backup.origin, keys)
-    if there.size > backup.published:
+    size = _size(note)
+    if size > backup.published:  # whoever has signed it: perhaps keys that came after the backup
         raise LogWouldFork(
-            f"the log in {data_dir} has {there.size} published entries, the backup {backup.published}: "
+            f"the log in {data_dir} has {size} published entries, the backup {backup.published}: "
             "restoring it would move the log backwards. Use a newer backup, or begin a log with a new origin"
         )
+    keys = log_keys(KeyFiles.under(source / "keys"), backup.origin)
+    there = own_checkpoint(note, survived.root, backup.origin, keys)
     edge = Edge.load(there.size, LogFolder(source / "log").read_tile)
     if edge.root() != there.root:
         raise LogWouldFork(f"the log in {data_dir} is not the beginning of the one in the backup")
+
+
+def _size(note: str) -> int:
+    try:
+        return Checkpoint.parse(SignedNote.parse(note).text).size
+    except FormatError as error:
+        raise BackupError(f"the checkpoint of the log that survived can't be read: {error}") from error
 
 
 def _new_folder(to: Path) -> None:

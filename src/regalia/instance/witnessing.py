@@ -14,10 +14,9 @@ from regalia.witness.cadence import Cadence
 from regalia.witness.client import Cosigner, CosignResult
 from regalia.witness.remembered import Remembered
 from regalia.witness.roster import contradiction
-from regalia_verify.checkpoint import Checkpoint
 from regalia_verify.errors import FormatError
 from regalia_verify.merkle import EMPTY_ROOT, NodeHash
-from regalia_verify.note import SignedNote
+from regalia_verify.note import Checkpoint, SignedNote
 from regalia_verify.policy import TrustPolicy
 from regalia_verify.source import Folder, TiledLog
 

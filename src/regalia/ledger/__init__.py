@@ -3,6 +3,7 @@
 from regalia.ledger.contents import create_root, create_vault
 from regalia.ledger.entry import Entry, Part, Phase, Settlement
 from regalia.ledger.errors import (
+    Archived,
     CallOpen,
     KeyUnusable,
     LedgerFailed,
@@ -17,6 +18,7 @@ from regalia.ledger.keys import KeyFiles, create_keys, policy_text, verifier_key
 from regalia.ledger.ledger import Ledger
 
 __all__ = [
+    "Archived",
     "CallOpen",
     "Entry",
     "KeyFiles",

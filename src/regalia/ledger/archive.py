@@ -15,11 +15,10 @@ from pathlib import Path
 
 from regalia.errors import RegaliaError
 from regalia.ledger.folder import LogFolder
-from regalia_verify.checkpoint import Checkpoint
 from regalia_verify.errors import FormatError
 from regalia_verify.merkle import leaf_hash, root_hash
-from regalia_verify.note import SignedNote
-from regalia_verify.tiles import (
+from regalia_verify.note import Checkpoint, SignedNote
+from regalia_verify.source import (
     MAX_BUNDLE_BYTES,
     TILE_WIDTH,
     entries_path,

@@ -8,7 +8,7 @@ import msgspec
 from regalia.ledger.contents import ContentRow, Contents
 from regalia.ledger.entry import Entry, Settlement
 from regalia.ledger.errors import LedgerInvariantError
-from regalia_verify.tiles import MAX_ENTRY
+from regalia_verify.source import MAX_ENTRY
 
 
 class Rows(msgspec.Struct, frozen=True):

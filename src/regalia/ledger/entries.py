@@ -8,7 +8,7 @@ from sqlalchemy import Connection, func, select, text
 from regalia.ledger.errors import LogDamaged
 from regalia.storage.schema.log import entries, log_state
 from regalia_verify.errors import FormatError
-from regalia_verify.tiles import TILE_WIDTH, entries_path, parse_bundle
+from regalia_verify.source import TILE_WIDTH, entries_path, parse_bundle
 
 _CHUNK = 1024
 

@@ -1,6 +1,7 @@
 """The ledger's errors. `regalia.errors.AuditUnavailable` is raised where a record can't be made durable."""
 
 from regalia.errors import RegaliaError
+from regalia.keyfile import KeyUnusable as KeyUnusable  # noqa: PLC0414 - one of the ledger's errors, too
 
 
 class LedgerInvariantError(RegaliaError):
@@ -19,10 +20,6 @@ class LedgerLocked(RegaliaError):
     """Another process uses the data directory."""
 
 
-class KeyUnusable(RegaliaError):
-    """A signing key can't be read, is readable by others, or is not the log's."""
-
-
 class ReceiptNotFound(RegaliaError):
     """There is no such call, or it is another project's."""
 
@@ -33,6 +30,10 @@ class CallOpen(RegaliaError):
 
 class SealedElsewhere(RegaliaError):
     """The call's contents are sealed under keys that this host does not have; another one may."""
+
+
+class Archived(RegaliaError):
+    """What was asked for is in an archive of the log that is not attached."""
 
 
 class LedgerFailed(RegaliaError):

@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
-from regalia_verify.tiles import (
+from regalia.ledger.writing import encode_bundle
+from regalia_verify.source import (
     MAX_BUNDLE_BYTES,
     MAX_TILE_BYTES,
     TILE_WIDTH,
-    encode_bundle,
     entries_path,
     parse_tile,
     tile_path,
@@ -26,6 +26,10 @@ from regalia_verify.tiles import (
 MAX_CHECKPOINT_BYTES = 512 * 1024
 WRITERS = 4
 MAX_WRITING = 16
+
+
+class AwayError(FileNotFoundError):
+    """The file is in an archive that is not attached."""
 
 
 class LogFolder:
@@ -84,14 +88,14 @@ class LogFolder:
                 return parse_tile(data, stored)[:width]
         full = self.root / tile_path(level, n)
         wanted = full if full.is_symlink() else self.root / tile_path(level, n, width)
-        raise FileNotFoundError(_missing(wanted))
+        raise _missing(wanted)
 
     def read_entry(self, index: int) -> bytes:
         """An entry from its full bundle."""
         n, place = divmod(index, TILE_WIDTH)
         bundle = self._read(entries_path(n), MAX_BUNDLE_BYTES)
         if bundle is None:
-            raise FileNotFoundError(_missing(self.root / entries_path(n)))
+            raise _missing(self.root / entries_path(n))
         start = 0
         for _ in range(place):  # each entry follows its length; see `tiles.parse_bundle`
             start += 2 + int.from_bytes(bundle[start : start + 2], "big")
@@ -141,10 +145,10 @@ class LogFolder:
             self._unsynced.add(directory.parent)
 
 
-def _missing(path: Path) -> str:
+def _missing(path: Path) -> FileNotFoundError:
     if path.is_symlink():
-        return f"{path.name} is in the archive {path.readlink()}, which is not attached: bring it back"
-    return f"{path} is missing"
+        return AwayError(f"the archive with {path.readlink()} is not attached: bring it back")
+    return FileNotFoundError(f"{path} is missing")
 
 
 def _write_durably(path: Path, data: bytes, own: str) -> None:

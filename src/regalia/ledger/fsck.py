@@ -19,15 +19,15 @@ from regalia.ledger.errors import KeyUnusable, LogDamaged
 from regalia.ledger.folder import LogFolder
 from regalia.ledger.fsck_keeping import Kept, LoggedRecord, unexplained
 from regalia.ledger.keeping import declared_minimum
-from regalia.ledger.keys import KeyFiles, verifier_keys
+from regalia.ledger.keys import KeyFiles, log_keys
 from regalia.ledger.opening import own_checkpoint
 from regalia.ledger.tree import Edge, Tile
 from regalia.storage import Database
 from regalia.storage.schema import calls, entries, log_state
-from regalia_verify.checkpoint import Checkpoint
 from regalia_verify.errors import FormatError
 from regalia_verify.merkle import leaf_hash
-from regalia_verify.tiles import (
+from regalia_verify.note import Checkpoint
+from regalia_verify.source import (
     MAX_BUNDLE_BYTES,
     TILE_WIDTH,
     entries_path,
@@ -116,14 +116,14 @@ class _Check:
         self._found.append(Disagreement(where, problem, derivable=mend is not None))
 
     def _checkpoint(self) -> Checkpoint | None:
+        if self._keys.next.exists():
+            self._say("keys/next", "a change of the log's keys was interrupted: the next start settles it")
         try:
             note = self._folder.read_checkpoint()
             if note is None:
                 self._say("log/checkpoint", "is missing")
                 return None
-            return own_checkpoint(
-                note, self._folder.root, self._origin, verifier_keys(self._keys, self._origin)
-            )
+            return own_checkpoint(note, self._folder.root, self._origin, log_keys(self._keys, self._origin))
         except (LogDamaged, KeyUnusable, OSError, UnicodeDecodeError) as error:
             self._say("log/checkpoint", str(error))
             return None

@@ -16,7 +16,7 @@ from regalia.storage import Database
 from regalia.storage.schema import log_state
 from regalia.storage.schema.retention import log_archives
 from regalia.vault.retention import RetentionClass, RetentionError
-from regalia_verify.tiles import TILE_WIDTH
+from regalia_verify.source import TILE_WIDTH
 
 Transact = Callable[[Callable[[Any, int], bytes]], int]
 """Appends the record that the given function makes, in one transaction with what it does; its index."""

@@ -1,38 +1,30 @@
-"""The log's two signing keys, the checkpoints they sign, and the policy by which others check them.
+"""The log's keys: the pair that signs, the root that lets it be replaced, and the pairs there were before.
 
 A checkpoint is signed with Ed25519 (signed-note type 0x01) and with ML-DSA-44 (tlog-cosignature type
 0x06), both under the log's origin as the key's name. A tlog-policy accepts a log by any one of its
-keys, so `policy_text` demands the post-quantum signature through the quorum.
+keys, so `policy_text` demands the post-quantum signature through the quorum. What is public of the keys'
+past stands in `log.json` beside them.
 """
 
-import os
-import stat
 from pathlib import Path
 from typing import Protocol, Self
 
 import msgspec
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    load_pem_private_key,
-)
 
-from regalia.ledger.errors import KeyUnusable
-from regalia_verify.checkpoint import Checkpoint
+from regalia.keyfile import KeyUnusable, PrivateKey, generate_pair, load_pair, write_pair
+from regalia_verify.errors import FormatError
 from regalia_verify.note import (
     ED25519,
     MLDSA44_COSIGNATURE,
+    Checkpoint,
     Signature,
     SignedNote,
     VerifierKey,
     cosigned_message,
 )
+from regalia_verify.strict import base64_text
 
-MAX_KEY_FILE = 64 * 1024
+Keys = tuple[VerifierKey, ...]
 
 
 class KeyFiles(msgspec.Struct, frozen=True):
@@ -42,17 +34,64 @@ class KeyFiles(msgspec.Struct, frozen=True):
     mldsa44: Path
 
     @classmethod
-    def under(cls, directory: Path) -> Self:
-        """The usual names in an instance's key directory."""
-        return cls(directory / "log-ed25519.pem", directory / "log-mldsa44.pem")
+    def under(cls, directory: Path, name: str = "log") -> Self:
+        """The usual names in an instance's key directory; `name` is "root" for the root's."""
+        return cls(directory / f"{name}-ed25519.pem", directory / f"{name}-mldsa44.pem")
+
+    @property
+    def past(self) -> Path:
+        """What is public of the log's keys, and outlives them."""
+        return self.ed25519.with_name("log.json")
+
+    @property
+    def next(self) -> Path:
+        """Where keys wait until the record that brings them in is durable."""
+        return self.ed25519.with_name("next")
+
+
+class Former(msgspec.Struct, frozen=True):
+    """Keys that were replaced by the record at index `last`: no larger checkpoint is signed by them."""
+
+    last: int
+    keys: tuple[str, ...]
+
+
+class Past(msgspec.Struct, frozen=True):
+    """`log.json`: the root's verifier keys, the log's former ones, and the end of the log it continues."""
+
+    root: tuple[str, ...] = ()
+    former: tuple[Former, ...] = ()
+    previous: dict[str, str | int] | None = None
+
+
+class LogKeys(msgspec.Struct, frozen=True):
+    """The public keys of a log, now and then."""
+
+    current: Keys
+    past: Past
+
+    def at(self, size: int) -> Keys:
+        """The keys that sign a checkpoint of this size."""
+        for former in self.past.former:
+            if size <= former.last:
+                return tuple(map(VerifierKey.parse, former.keys))
+        return self.current
+
+    @property
+    def rotations(self) -> list[int]:
+        """Where the records `log.key_rotated` are."""
+        return [former.last for former in self.past.former]
 
 
 class Signer(Protocol):
     """Signs checkpoints: the seam for keys that are not in files."""
 
     @property
-    def keys(self) -> tuple[VerifierKey, ...]:
-        """The public keys, in the order of their signatures."""
+    def keys(self) -> LogKeys:
+        """The public keys, each pair in the order of its signatures."""
+
+    def refresh(self) -> None:
+        """Take notice of a rotation since; raises KeyUnusable."""
 
     def sign(self, checkpoint: Checkpoint, seconds: int) -> str:
         """The signed note; `seconds` since the epoch is when. Raises KeyUnusable."""
@@ -64,14 +103,18 @@ class FileSigner:
     def __init__(self, files: KeyFiles, origin: str) -> None:
         self._files = files
         self._origin = origin
-        ed25519, mldsa44 = _load(files)
-        self.keys = _verifier_keys(origin, ed25519, mldsa44)
+        self.keys = log_keys(files, origin)
+
+    def refresh(self) -> None:
+        """Take the keys that came by a rotation, and no others."""
+        if len(read_past(self._files).former) > len(self.keys.past.former):
+            self.keys = log_keys(self._files, self._origin)
 
     def sign(self, checkpoint: Checkpoint, seconds: int) -> str:
-        """Both signatures; refuses if the files hold other keys than when this signer was made."""
-        ed25519, mldsa44 = _load(self._files)
-        keys = _verifier_keys(self._origin, ed25519, mldsa44)
-        if keys != self.keys:
+        """Both signatures; refuses if the files hold other keys than the log has at this size."""
+        ed25519, mldsa44 = load_pair(self._files.ed25519, self._files.mldsa44)
+        keys = public_keys((ed25519, mldsa44), self._origin)
+        if keys != self.keys.at(checkpoint.size):
             raise KeyUnusable(
                 f"a key file in {self._files.ed25519.parent} no longer holds the log's key: put it back"
             )
@@ -88,58 +131,63 @@ class FileSigner:
 
 def create_keys(files: KeyFiles) -> None:
     """Make both keys; never replaces one (FileExistsError)."""
-    for path, key in (
-        (files.ed25519, Ed25519PrivateKey.generate()),
-        (files.mldsa44, MLDSA44PrivateKey.generate()),
-    ):
-        pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with open(descriptor, "wb") as file:  # noqa: PTH123 - the descriptor carries the mode
-            file.write(pem)
-            file.flush()
-            os.fsync(descriptor)
+    write_pair(files.ed25519, files.mldsa44, generate_pair())
 
 
-def verifier_keys(files: KeyFiles, origin: str) -> tuple[VerifierKey, VerifierKey]:
-    """The public keys (Ed25519, ML-DSA-44) as others write them."""
-    return _verifier_keys(origin, *_load(files))
+def log_keys(files: KeyFiles, origin: str) -> LogKeys:
+    """The public keys, now and then. Raises KeyUnusable."""
+    return LogKeys(verifier_keys(files, origin), read_past(files))
 
 
-def policy_text(files: KeyFiles, origin: str) -> str:
-    """The tlog-policy that an auditor pins: the log, and its own post-quantum signature as the quorum."""
-    ed25519, mldsa44 = verifier_keys(files, origin)
-    return f"log {ed25519.encode()}\nwitness log-pq {mldsa44.encode()}\nquorum log-pq\n"
+def verifier_keys(files: KeyFiles, name: str) -> tuple[VerifierKey, VerifierKey]:
+    """The public keys (Ed25519, ML-DSA-44) as others write them. Raises KeyUnusable."""
+    return public_keys(load_pair(files.ed25519, files.mldsa44), name)
 
 
-def _verifier_keys(
-    origin: str, ed25519: Ed25519PrivateKey, mldsa44: MLDSA44PrivateKey
-) -> tuple[VerifierKey, VerifierKey]:
+def public_keys(pair: tuple[PrivateKey, PrivateKey], name: str) -> tuple[VerifierKey, VerifierKey]:
+    """The public half of a pair."""
+    ed25519, mldsa44 = pair
     return (
-        VerifierKey.create(origin, ED25519, ed25519.public_key().public_bytes_raw()),
-        VerifierKey.create(origin, MLDSA44_COSIGNATURE, mldsa44.public_key().public_bytes_raw()),
+        VerifierKey.create(name, ED25519, ed25519.public_key().public_bytes_raw()),
+        VerifierKey.create(name, MLDSA44_COSIGNATURE, mldsa44.public_key().public_bytes_raw()),
     )
 
 
-def _load(files: KeyFiles) -> tuple[Ed25519PrivateKey, MLDSA44PrivateKey]:
-    ed25519, mldsa44 = _load_key(files.ed25519), _load_key(files.mldsa44)
-    if not isinstance(ed25519, Ed25519PrivateKey):
-        raise KeyUnusable(f"the key {files.ed25519} is not an Ed25519 key")
-    if not isinstance(mldsa44, MLDSA44PrivateKey):
-        raise KeyUnusable(f"the key {files.mldsa44} is not an ML-DSA-44 key")
-    return ed25519, mldsa44
+def root_name(origin: str) -> str:
+    """The name that the keys of a log's root bear."""
+    return f"{origin}/root"
 
 
-def _load_key(path: Path) -> object:
+def sign_statement(pair: tuple[PrivateKey, PrivateKey], statement: bytes) -> list[str]:
+    """The signatures of both keys, as records hold them."""
+    return [base64_text(key.sign(statement)) for key in pair]
+
+
+def read_past(files: KeyFiles) -> Past:
+    """What `log.json` says; nothing, where the log is older than such files. Raises KeyUnusable."""
     try:
-        with path.open("rb") as file:
-            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-            pem = file.read(MAX_KEY_FILE)
-    except OSError as error:
-        raise KeyUnusable(f"the key {path} can't be read: {error.strerror}") from error
-    if mode & 0o077:
-        raise KeyUnusable(f"the key {path} has mode {mode:04o}, so others may read it: `chmod 600 {path}`")
-    try:
-        return load_pem_private_key(pem, None)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise KeyUnusable(f"the key {path} is not an unencrypted PKCS8 key: {error}") from error
+        past = msgspec.json.decode(files.past.read_bytes(), type=Past)
+        for former in past.former:
+            tuple(map(VerifierKey.parse, former.keys))
+    except FileNotFoundError:
+        return Past()
+    except (OSError, msgspec.DecodeError, FormatError) as error:
+        raise KeyUnusable(f"can't read {files.past}: {error}; bring it back from a backup") from error
+    return past
+
+
+def policy_text(files: KeyFiles, origin: str) -> str:
+    """The tlog-policy that an auditor pins: the log, and its own post-quantum signature as the quorum.
+
+    Comment lines name the root and the former keys, which `regalia-verify` understands. Raises KeyUnusable.
+    """
+    if files.next.exists():
+        raise KeyUnusable(
+            "a change of the log's keys was interrupted: start the server once, it goes on there"
+        )
+    keys = log_keys(files, origin)
+    ed25519, mldsa44 = keys.current
+    comments = [f"# regalia-root {' '.join(keys.past.root)}"] if keys.past.root else []
+    comments += [f"# regalia-until {former.last} {' '.join(former.keys)}" for former in keys.past.former]
+    lines = [*comments, f"log {ed25519.encode()}", f"witness log-pq {mldsa44.encode()}", "quorum log-pq"]
+    return "\n".join(lines) + "\n"

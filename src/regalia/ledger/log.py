@@ -22,19 +22,20 @@ from regalia.ledger.erasing import Eraser, Erasure, HeldMeanwhile
 from regalia.ledger.folder import LogFolder
 from regalia.ledger.journal import Journal, JournalError, Published, Result
 from regalia.ledger.keeping import Action, Keeper
-from regalia.ledger.keys import FileSigner, Signer
+from regalia.ledger.keys import FileSigner, KeyFiles, Signer
 from regalia.ledger.lock import file_lock
 from regalia.ledger.neighbours import Neighbours
 from regalia.ledger.opening import check_origin, load
 from regalia.ledger.publication import Publication
 from regalia.ledger.receipts import FinishedCall, Receipts
 from regalia.ledger.retaining import Retainer, read_rules
+from regalia.ledger.rotation import KeyChanges
 from regalia.ledger.turns import Turns
 from regalia.ledger.wire import Where
 from regalia.storage import Database, check_schema, open_database
 from regalia.vault import ErasureUnderWay, Vault, VaultError
 from regalia.vault.retention import RetentionError
-from regalia_verify.tiles import TILE_WIDTH
+from regalia_verify.source import TILE_WIDTH
 
 PREPARE_S = 10.0
 CLASSES_S = 2.0
@@ -53,6 +54,8 @@ class Log:
         receipts: Receipts,
         neighbours: Neighbours | None,
         vault: Vault,
+        changes: KeyChanges,
+        turns: Turns,
         clock: Callable[[], int],
     ) -> None:
         self._journal = journal
@@ -61,6 +64,8 @@ class Log:
         self._receipts = receipts
         self._neighbours = neighbours  # None on SQLite, where there are none; owned by the publishing thread
         self._vault = vault
+        self._changes = changes
+        self._turns = turns
         self._prepare_due = 0.0
         self._eraser: Eraser  # these are set by `_open`: some need `_transact`
         self._keeper: Keeper
@@ -87,15 +92,26 @@ class Log:
             if database.is_sqlite:  # PostgreSQL's row lock lets any number of processes append
                 locks.enter_context(file_lock(where.data_dir / "run" / "lock"))
             check_schema(database)
+            changes, turns = KeyChanges(where.keys, where.origin, database), Turns(where.data_dir / "run")
+            if changes.interrupted:
+                with turns.checkpoint():
+                    changes.settle()
             signer = signer or FileSigner(where.keys, where.origin)
-            log = cls._open(where, database, signer, clock)
+            log = cls._open(where, database, changes, turns, signer, clock)
             log._locks = locks.pop_all()
             return log
 
     @classmethod
-    def _open(cls, where: Where, database: Database, signer: Signer, clock: Callable[[], int]) -> Self:
+    def _open(
+        cls,
+        where: Where,
+        database: Database,
+        changes: KeyChanges,
+        turns: Turns,
+        signer: Signer,
+        clock: Callable[[], int],
+    ) -> Self:
         folder = LogFolder(where.data_dir / "log")
-        turns = Turns(where.data_dir / "run")
         with turns.publishing():
             start = load(database, folder, where.origin, signer.keys)
             if start.published.size == 0:
@@ -112,10 +128,11 @@ class Log:
         else:
             check_origin(database, where.origin)
         publication = Publication(
-            database, folder, turns, signer, start.edge, start.published, origin=where.origin, clock=clock
-        )
-        receipts = Receipts(database, folder, contents)
-        log = cls(journal, publication, receipts, neighbours, contents.vault, clock)
+            database, folder, turns, signer, changes, start.edge, start.published,
+            origin=where.origin, clock=clock,
+        )  # fmt: skip
+        receipts = Receipts(database, folder, contents, lambda: signer.keys.rotations)
+        log = cls(journal, publication, receipts, neighbours, contents.vault, changes, turns, clock)
         log._database, log._contents = database, contents
         log._eraser = Eraser(database, contents.vault, log._journal_turn, log._transact, clock)
         retainer = Retainer(database, contents.vault, log._journal_turn, log._eraser, log._transact)
@@ -170,6 +187,35 @@ class Log:
     def attach(self, note: str) -> None:
         """Keep a published checkpoint with its cosignatures. Raises LogDamaged, OSError."""
         self._publication.attach(note)
+
+    def rotate(self, root: KeyFiles) -> int:
+        """Give the log new keys, which sign from now on; where the record is. Raises what `_change` does."""
+        return self._change(lambda: self._changes.prepare_rotation(root, self._clock()))
+
+    def add_root(self) -> int:
+        """Give the log a root; where the record is. Raises what `_change` does."""
+        return self._change(lambda: self._changes.prepare_root(self._clock()))
+
+    def _change(self, prepare: Callable[[], bytes]) -> int:
+        """Change the log's keys, on the record, and publish that. Raises KeyUnusable, AuditUnavailable.
+
+        After the latter the change may still happen: the next start decides, and signs nothing before.
+        """
+        self.publish()
+        self._raise_failure()
+        with self._turns.checkpoint():
+            self._changes.settle()
+            (result,) = self.append([Entry(prepare())])
+            if not isinstance(result, int):
+                raise result
+            self._changes.settle()
+        self.publish()
+        self._raise_failure()
+        return result
+
+    def _raise_failure(self) -> None:
+        if self.publish_failure is not None:
+            raise AuditUnavailable(self.publish_failure)
 
     def erase(self, wanted: Erasure) -> str:
         """Erase contents, on the record; the erasure as JSON. Raises what `Eraser.perform` does."""
@@ -289,12 +335,17 @@ def _reason(error: Exception) -> str:
 
 
 def _log_opened(origin: str, signer: Signer, time: int) -> Entry:
-    record = {
+    past = signer.keys.past
+    record: dict[str, object] = {
         "v": 1,
         "kind": "log.opened",
         "time": time,
         "origin": origin,
         "software": f"regalia/{__version__}",
-        "keys": [key.encode() for key in signer.keys],
+        "keys": [key.encode() for key in signer.keys.current],
     }
+    if past.root:
+        record["root"] = past.root
+    if past.previous:
+        record["previous"] = past.previous
     return Entry(msgspec.json.encode(record, order="sorted"))

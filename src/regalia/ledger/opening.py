@@ -12,14 +12,14 @@ from sqlalchemy import func, select
 from regalia.ledger.errors import KeyUnusable, LogDamaged, LogWouldFork
 from regalia.ledger.folder import LogFolder
 from regalia.ledger.journal import Published
+from regalia.ledger.keys import LogKeys
 from regalia.ledger.tree import Edge
 from regalia.storage import Database
 from regalia.storage.schema import entries, log_state
-from regalia_verify.checkpoint import Checkpoint
 from regalia_verify.errors import FormatError, NotVerified
 from regalia_verify.merkle import EMPTY_ROOT, leaf_hash
-from regalia_verify.note import SignedNote, VerifierKey, verify
-from regalia_verify.tiles import TILE_WIDTH
+from regalia_verify.note import Checkpoint, SignedNote, verify
+from regalia_verify.source import TILE_WIDTH
 
 
 class _Opened(msgspec.Struct):
@@ -50,7 +50,7 @@ class LogStart:
         self.size = size
 
 
-def load(database: Database, folder: LogFolder, origin: str, keys: tuple[VerifierKey, ...]) -> LogStart:
+def load(database: Database, folder: LogFolder, origin: str, keys: LogKeys) -> LogStart:
     """Read where the log stands; raise LogWouldFork or LogDamaged rather than start from doubt."""
     note = folder.read_checkpoint()  # before the database's head, which others may move meanwhile
     with database.read() as connection:
@@ -89,12 +89,12 @@ def check_origin(database: Database, origin: str) -> None:
         raise LogWouldFork(f"the database holds the log {found}, this data directory is of {origin}")
 
 
-def own_checkpoint(note: str, root: Path, origin: str, keys: tuple[VerifierKey, ...]) -> Checkpoint:
-    """The checkpoint that a note of this log signs. Raises LogDamaged, KeyUnusable."""
+def own_checkpoint(note: str, root: Path, origin: str, keys: LogKeys) -> Checkpoint:
+    """What a note says that the log's keys of its time have signed. Raises LogDamaged, KeyUnusable."""
     try:
         signed = SignedNote.parse(note)
         checkpoint = Checkpoint.parse(signed.text)
-        for key in keys:
+        for key in keys.at(checkpoint.size):
             by_key = [s for s in signed.signatures if (s.name, s.key_id) == (key.name, key.key_id)]
             if not by_key:
                 raise KeyUnusable(

@@ -9,19 +9,33 @@ newest checkpoint ends, and one that was paused finds, at the checkpoint, that i
 import time
 from collections.abc import Callable
 
-from regalia.ledger.errors import LogDamaged, LogWouldFork
+import msgspec
+
+from regalia.ledger.errors import KeyUnusable, LogDamaged, LogWouldFork
 from regalia.ledger.folder import LogFolder
 from regalia.ledger.journal import Published
 from regalia.ledger.keys import Signer
 from regalia.ledger.opening import own_checkpoint
 from regalia.ledger.reader import Reader
+from regalia.ledger.rotation import KeyChanges
 from regalia.ledger.tree import Edge, Tile
 from regalia.ledger.turns import Turns
 from regalia.storage import Database
-from regalia_verify.checkpoint import Checkpoint
 from regalia_verify.merkle import leaf_hash
-from regalia_verify.note import SignedNote
-from regalia_verify.tiles import TILE_WIDTH
+from regalia_verify.note import Checkpoint, SignedNote
+from regalia_verify.source import TILE_WIDTH
+
+_ROTATION = b'"kind":"log.key_rotated"'
+
+
+class _Kind(msgspec.Struct):
+    """What matters here of a record."""
+
+    kind: str
+
+
+def _rotates(entry: bytes) -> bool:
+    return _ROTATION in entry and msgspec.json.decode(entry, type=_Kind).kind == "log.key_rotated"
 
 
 class _Overtaken(Exception):
@@ -37,6 +51,7 @@ class Publication:
         folder: LogFolder,
         turns: Turns,
         signer: Signer,
+        changes: KeyChanges,
         edge: Edge,
         published: Published,
         *,
@@ -47,9 +62,11 @@ class Publication:
         self._folder = folder
         self._turns = turns
         self._signer = signer
+        self._changes = changes
         self._edge = edge  # of the published tree
         self._origin = origin
         self._clock = clock
+        self._rotations: list[int] = []  # records of new keys among what is being published
         self.published = published
         self.witnessed: Published | None = None  # the newest one that was cosigned as was demanded
 
@@ -60,15 +77,18 @@ class Publication:
         """
         text = SignedNote.parse(note).text
         checkpoint = Checkpoint.parse(text)
+        if checkpoint.size > self.published.size:
+            self._catch_up()  # another process has published it
         published = self.published
         if checkpoint.origin != self._origin or checkpoint.size > published.size:
             raise LogDamaged(f"a checkpoint of {checkpoint.size} entries is witnessed that is not published")
         if text == SignedNote.parse(published.note).text:
             with self._turns.checkpoint():
-                if self._folder.read_checkpoint() != published.note:
-                    return  # another process has published more, or has attached cosignatures already
-                self._folder.write_checkpoint(note)
-            self.published = Published(published.size, published.root, note)
+                newest = self._folder.read_checkpoint() == published.note
+                if newest:  # else another process has published more, or attached cosignatures already
+                    self._folder.write_checkpoint(note)
+            if newest:
+                self.published = Published(published.size, published.root, note)
         if self.witnessed is None or checkpoint.size >= self.witnessed.size:
             self.witnessed = Published(checkpoint.size, checkpoint.root, note)
 
@@ -101,13 +121,17 @@ class Publication:
         if size == self._edge.size and not again:
             return
         edge = self._edge.copy()
+        self._rotations = []
         full = self._write_entries(edge, size)
         for tile in edge.partial_tiles():
             self._folder.write_tile(tile.level, tile.n, tile.hashes)
         self._folder.sync()
         checkpoint = Checkpoint(self._origin, size, edge.root())
         with self._turns.checkpoint():
+            self._changes.settle()
+            self._signer.refresh()
             self._check_still_newest(checkpoint)
+            self._check_keys()
             note = self._signer.sign(checkpoint, self._clock() // 1000)
             self._folder.write_checkpoint(note)
         self._edge = edge
@@ -120,6 +144,7 @@ class Publication:
         note = self._folder.read_checkpoint()
         if note is None or note == self.published.note:
             return
+        self._signer.refresh()
         found = own_checkpoint(note, self._folder.root, self._origin, self._signer.keys)
         if found.size < self._edge.size:
             raise LogDamaged(f"the checkpoint went back from {self._edge.size} entries to {found.size}")
@@ -146,6 +171,13 @@ class Publication:
         if committed < checkpoint.size:
             raise LogWouldFork(f"the database went back from {checkpoint.size} entries to {committed}")
 
+    def _check_keys(self) -> None:
+        """What is published must not hold a rotation that the key files know nothing of: they are older."""
+        if unknown := [index for index in self._rotations if index not in self._signer.keys.rotations]:
+            raise KeyUnusable(
+                f"entry {unknown[0]} gave the log new keys, but the files hold older ones: bring the newer"
+            )
+
     def _write_entries(self, edge: Edge, size: int) -> list[Tile]:
         """Append the committed entries to the edge, writing bundles and full tiles; returns the latter."""
         full: list[Tile] = []
@@ -153,6 +185,9 @@ class Publication:
             bundle = edge.size // TILE_WIDTH
             entries = self._entries(bundle * TILE_WIDTH, min(size, (bundle + 1) * TILE_WIDTH))
             hashes = [leaf_hash(entry) for entry in entries]
+            self._rotations += [
+                index for index, entry in enumerate(entries, bundle * TILE_WIDTH) if _rotates(entry)
+            ]
             known = edge.leaves()
             if hashes[: len(known)] != known:
                 raise LogDamaged(f"a row between {bundle * TILE_WIDTH} and {edge.size} has changed")

@@ -14,18 +14,18 @@ import msgspec
 from regalia.clock import call_ms
 from regalia.ledger.contents import Contents
 from regalia.ledger.entry import Part
-from regalia.ledger.errors import CallOpen, LogDamaged, ReceiptNotFound
-from regalia.ledger.folder import LogFolder
+from regalia.ledger.errors import Archived, CallOpen, LogDamaged, ReceiptNotFound
+from regalia.ledger.folder import AwayError, LogFolder
 from regalia.ledger.journal import Published
 from regalia.ledger.reader import Reader
+from regalia.ledger.writing import encode_extra, encode_proof, inclusion_proof
 from regalia.storage import Database
 from regalia.vault import ContentErased
 from regalia_verify.errors import FormatError, NotVerified
-from regalia_verify.merkle import inclusion_proof, leaf_hash, node_hash, verify_inclusion
-from regalia_verify.proof import TlogProof
-from regalia_verify.receipt import Opening, encode_extra
+from regalia_verify.merkle import leaf_hash, node_hash, verify_inclusion
+from regalia_verify.receipt import Opening, TlogProof
 from regalia_verify.record import PARTS, commit
-from regalia_verify.tiles import tile_of_node, tile_width
+from regalia_verify.source import tile_of_node, tile_width
 
 CACHED_TILES = 512
 _decode_record = msgspec.json.Decoder(dict[str, Any]).decode
@@ -52,7 +52,11 @@ class FinishedCall(msgspec.Struct, frozen=True):
 class Receipts:
     """Finds calls and builds their receipts. Blocking; safe to use from several threads."""
 
-    def __init__(self, database: Database, folder: LogFolder, contents: Contents) -> None:
+    def __init__(
+        self, database: Database, folder: LogFolder, contents: Contents, rotations: Callable[[], list[int]]
+    ) -> None:
+        """`rotations` gives the indices of the records that rotated the log's keys."""
+        self._rotations = rotations
         self._reader = Reader(database)
         self._folder = folder
         self._contents = contents
@@ -73,12 +77,16 @@ class Receipts:
     def build(self, call: FinishedCall, published: Published) -> str:
         """The receipt against a published checkpoint that covers `call.newest`."""
         entry, hashes = self._prove(call.outcome, call.row, published)
+        rotations = [
+            (index, *self._prove(index, self._row(index), published))
+            for index in self._rotations()
+            if index < published.size
+        ]
         openings, erasure = self._openings(call, entry), None
         if call.erasure is not None and _decode_record(entry).keys() & PARTS - openings.keys():
             erasure = self._erasure(call.erasure, published)
-        return TlogProof(
-            call.outcome, hashes, published.note, encode_extra(entry, openings, erasure)
-        ).encode()
+        extra = encode_extra(entry, openings, erasure, rotations)
+        return encode_proof(TlogProof(call.outcome, hashes, published.note, extra))
 
     def contents(self, call: FinishedCall) -> list[Part]:
         """What was said in the call, as far as it is not erased."""
@@ -90,15 +98,21 @@ class Receipts:
             entry = row if row is not None else self._folder.read_entry(index)
             hashes = inclusion_proof(index, published.size, self._node_at(published.size))
             verify_inclusion(index, published.size, leaf_hash(entry), hashes, published.root)
+        except AwayError as error:
+            raise Archived(f"entry {index} can't be proved now: {error}") from error
         except (FormatError, NotVerified, OSError) as error:
             raise LogDamaged(f"entry {index} can't be proved from the published log: {error}") from error
         return entry, tuple(hashes)
 
     def _erasure(self, index: int, published: Published) -> str:
         """The proof that the contents were erased on the record."""
+        entry, hashes = self._prove(index, self._row(index), published)
+        return encode_proof(TlogProof(index, hashes, published.note, encode_extra(entry, {})))
+
+    def _row(self, index: int) -> bytes | None:
+        """The entry, if it had not left the database."""
         rows = self._reader.select(self._reader.sql.leaves, index, index + 1)
-        entry, hashes = self._prove(index, rows[0][0] if rows else None, published)
-        return TlogProof(index, hashes, published.note, encode_extra(entry, {})).encode()
+        return rows[0][0] if rows else None
 
     def _openings(self, call: FinishedCall, entry: bytes) -> dict[str, Opening]:
         """The openings of the outcome's commitments, each compared with its commitment."""

@@ -9,7 +9,7 @@ from typing import Self
 import msgspec
 
 from regalia_verify.merkle import EMPTY_ROOT, root_hash
-from regalia_verify.tiles import TILE_HEIGHT, TILE_WIDTH
+from regalia_verify.source import TILE_HEIGHT, TILE_WIDTH
 
 
 class Tile(msgspec.Struct, frozen=True):
@@ -61,6 +61,7 @@ class Edge:
         """
         full: list[Tile] = []
         self.size += TILE_WIDTH
+        self._levels = self._levels or [[]]
         self._push(1, root, full)
         return full
 

@@ -13,6 +13,7 @@ from regalia.errors import AuditUnavailable, RegaliaError
 from regalia.ledger.entry import Entry
 from regalia.ledger.erasing import Erasure, NothingToErase
 from regalia.ledger.errors import (
+    Archived,
     CallOpen,
     KeyUnusable,
     LedgerFailed,
@@ -34,7 +35,7 @@ HEADER = 4
 _ERRORS: dict[str, type[RegaliaError]] = {
     error.__name__: error
     for error in (
-        AuditUnavailable, CallOpen, KeyUnusable, LedgerFailed, LedgerInvariantError, LedgerLocked,
+        Archived, AuditUnavailable, CallOpen, KeyUnusable, LedgerFailed, LedgerInvariantError, LedgerLocked,
         LogDamaged, LogWouldFork, ReceiptNotFound, SchemaUnknown, SealedElsewhere,
         VaultError, RootKeyError, ErasureUnderWay, NothingToErase, RetentionError, Held, NoSuchHold,
     )

@@ -23,7 +23,7 @@ from regalia.metering.metering import Metering
 from regalia.metering.period import Today
 from regalia.metering.share import Share
 from regalia.storage import Database
-from regalia_verify.proof import TlogProof
+from regalia_verify.receipt import TlogProof
 
 _LOG = structlog.get_logger()
 LOOK_S = 0.5

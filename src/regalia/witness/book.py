@@ -17,8 +17,7 @@ import msgspec
 
 from regalia.witness.decision import Known, TrustedLog
 from regalia.witness.errors import WitnessError
-from regalia_verify.checkpoint import Checkpoint
-from regalia_verify.note import VerifierKey
+from regalia_verify.note import Checkpoint, VerifierKey
 
 REMEMBERED = 256
 _VERSION = 1

@@ -29,10 +29,9 @@ from regalia.witness.roster import (
     reached,
     sighting,
 )
-from regalia_verify.checkpoint import Checkpoint
 from regalia_verify.errors import FormatError, NotVerified
 from regalia_verify.merkle import NodeHash
-from regalia_verify.note import Signature, SignedNote
+from regalia_verify.note import Checkpoint, Signature, SignedNote
 from regalia_verify.policy import TrustPolicy
 from regalia_verify.source import Source, TiledLog
 from regalia_verify.strict import decimal

@@ -15,10 +15,11 @@ either the log forked, or the messenger brought a wrong proof; with both notes a
 
 import msgspec
 
+from regalia.witness.consistency import verify_consistency
 from regalia.witness.errors import Refused, Suspicion
 from regalia.witness.request import AddCheckpoint
 from regalia_verify.errors import NotVerified
-from regalia_verify.merkle import EMPTY_ROOT, verify_consistency
+from regalia_verify.merkle import EMPTY_ROOT
 from regalia_verify.note import SignedNote, VerifierKey, verify
 
 

@@ -12,9 +12,8 @@ import os
 from pathlib import Path
 
 from regalia.witness.roster import reached
-from regalia_verify.checkpoint import Checkpoint
 from regalia_verify.errors import FormatError
-from regalia_verify.note import MAX_NOTE, SignedNote
+from regalia_verify.note import MAX_NOTE, Checkpoint, SignedNote
 from regalia_verify.policy import TrustPolicy
 from regalia_verify.source import Missing, read_file
 

@@ -12,11 +12,11 @@ from typing import Self
 
 import msgspec
 
+from regalia.witness.consistency import consistency_proof
 from regalia.witness.errors import Refused
-from regalia_verify.checkpoint import Checkpoint
 from regalia_verify.errors import FormatError
-from regalia_verify.merkle import HASH_SIZE, NodeHash, consistency_proof
-from regalia_verify.note import SignedNote
+from regalia_verify.merkle import HASH_SIZE, NodeHash
+from regalia_verify.note import Checkpoint, SignedNote
 from regalia_verify.strict import base64_bytes, base64_text, decimal
 
 MAX_REQUEST = 128 * 1024  # 63 proof lines and well over the 16 post-quantum signatures a note may carry

@@ -10,10 +10,9 @@ import msgspec
 
 from regalia.witness.decision import TrustedLog, log_signatures
 from regalia.witness.errors import Refused
-from regalia_verify.checkpoint import Checkpoint
 from regalia_verify.errors import FormatError, NotVerified
 from regalia_verify.merkle import NodeHash, range_hash
-from regalia_verify.note import Signature, SignedNote, VerifierKey, verify
+from regalia_verify.note import Checkpoint, Signature, SignedNote, VerifierKey, verify
 from regalia_verify.policy import TrustPolicy
 
 
