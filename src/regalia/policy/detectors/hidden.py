@@ -18,8 +18,8 @@ _HIDDEN = re.compile(
     "(?P<tag>[\U000e0000-\U000e007f]++)"
     "|(?P<bidi>[\u202a-\u202e\u2066-\u2069]++)"
     "|(?P<variation>[\ufe00-\ufe0f\U000e0100-\U000e01ef]{2,}+)"
-    "|(?<=[0-9A-Za-z])(?P<invisible>[\u00ad\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2060-\u2065"
-    "\u206a-\u206f\u3164\ufeff\uffa0]++)(?=[0-9A-Za-z\u0660-\u0669])"
+    "|(?<=[\\dA-Za-z])(?P<invisible>[\u00ad\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2060-\u2065"
+    "\u206a-\u206f\u3164\ufeff\uffa0]++)(?=[\\dA-Za-z])"
 )
 _ANY = re.compile(
     "[\u00ad\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f"
