@@ -31,7 +31,10 @@ class Walk:
         self._url = url
         self._done: list[str] = []
         clean = {name: value for name, value in os.environ.items() if not name.startswith("REGALIA_")}
-        self._environment = clean | {"PATH": f"{BIN}:{os.environ['PATH']}"}
+        self._environment = clean | {
+            "PATH": f"{BIN}:{os.environ['PATH']}",
+            "REGALIA_BASE_URL": f"http://127.0.0.1:{self.ports['8080']}",  # client.json names the default
+        }
 
     def _mine(self, text: str) -> str:
         """The block with this test's ports and database; the model comes from the test's own store."""
