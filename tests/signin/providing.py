@@ -1,4 +1,4 @@
-"""A real OpenID provider on loopback (npm `oidc-provider`, locked), and a browser that goes through its forms."""
+"""A real OpenID provider on loopback (npm `oidc-provider`, locked), and a browser for its forms."""
 
 import base64
 import html
@@ -87,7 +87,11 @@ class Provider:
             "redirect_uris": [self.callback],
             "post_logout_redirect_uris": [urljoin(self.callback, "/signin")],
         }
-        tool = {"client_id": "tool", "token_endpoint_auth_method": "none", "redirect_uris": ["http://127.0.0.1:1/"]}
+        tool = {
+            "client_id": "tool",
+            "token_endpoint_auth_method": "none",
+            "redirect_uris": ["http://127.0.0.1:1/"],
+        }
         settings = {
             "port": self.port,
             "clients": [browser, tool],
