@@ -51,7 +51,7 @@ class Rollback(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     project: Ident = ""
 
 
-class Told(msgspec.Struct, frozen=True, omit_defaults=True):
+class Told(msgspec.Struct, frozen=True):
     """An activation as it is shown; `in_force` is whether it is the one that counts now."""
 
     id: str

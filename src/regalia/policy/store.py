@@ -76,7 +76,7 @@ class ReviewStore:
             row = connection.execute(select(reviews).where(reviews.c.id == review)).mappings().first()
         if row is None:
             raise PolicyConflict(f"there is no review {review[:64]}")
-        return msgspec.convert(dict(row), Review)
+        return _review(row)
 
     def listed(self, state: str = "", project: str = "") -> list[Review]:
         """The oldest MOST_LISTED, in one state, of one project, if they are named."""
@@ -86,7 +86,7 @@ class ReviewStore:
         if project:
             query = query.where(reviews.c.project == project)
         with self._database.read() as connection:
-            return [msgspec.convert(dict(row), Review) for row in connection.execute(query).mappings()]
+            return [_review(row) for row in connection.execute(query).mappings()]
 
     def overdue(self, now_ms: int) -> list[Review]:
         """The open ones whose deadline has passed and that nobody is deciding."""
@@ -95,7 +95,7 @@ class ReviewStore:
             select(reviews).where(reviews.c.state == "open", reviews.c.deadline <= now_ms, free).limit(100)
         )
         with self._database.read() as connection:
-            return [msgspec.convert(dict(row), Review) for row in connection.execute(query).mappings()]
+            return [_review(row) for row in connection.execute(query).mappings()]
 
     def claim(self, review: Review, now_ms: int) -> None:
         """Be the one who decides. Raises PolicyConflict where somebody else is, or has."""
@@ -117,7 +117,10 @@ class ReviewStore:
 
 
 def _activation(row: RowMapping) -> Activation:
-    document = row["document"]
-    return msgspec.convert(
-        {**row, "document": None if document is None else bytes(document)}, Activation, strict=False
-    )
+    fields = {str(name): value for name, value in row.items()}
+    document = fields["document"]
+    return Activation(**{**fields, "document": None if document is None else bytes(document)})
+
+
+def _review(row: RowMapping) -> Review:
+    return Review(**{str(name): value for name, value in row.items()})
