@@ -35,7 +35,14 @@ def generate_pair() -> tuple[Ed25519PrivateKey, MLDSA44PrivateKey]:
 def write_pair(ed25519: Path, mldsa44: Path, pair: tuple[PrivateKey, PrivateKey]) -> None:
     """Write both keys durably, each whole or not at all; never replaces one (FileExistsError)."""
     for path, key in zip((ed25519, mldsa44), pair, strict=True):
-        write_private(path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        write_private(path, _pem(key))
+
+
+def write_missing_pair(ed25519: Path, mldsa44: Path, pair: tuple[PrivateKey, PrivateKey]) -> None:
+    """Write those of the keys that are not there yet."""
+    for path, key in zip((ed25519, mldsa44), pair, strict=True):
+        if not path.exists():
+            write_private(path, _pem(key))
 
 
 def load_pair(ed25519: Path, mldsa44: Path) -> tuple[Ed25519PrivateKey, MLDSA44PrivateKey]:
@@ -70,6 +77,10 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _pem(key: PrivateKey) -> bytes:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
 def _load(path: Path, kind: type[K], name: str) -> K:

@@ -17,6 +17,7 @@ from regalia.cli import (
     db,
     holds,
     init,
+    keys,
     log,
     members,
     models,
@@ -57,6 +58,7 @@ app.add_typer(budgets.app, name="budgets")
 app.add_typer(prices.app, name="prices")
 app.add_typer(models.app, name="models")
 app.add_typer(log.app, name="log")
+app.add_typer(keys.app, name="keys")
 app.add_typer(db.app, name="db")
 app.add_typer(receipts.app, name="receipts")
 app.add_typer(content.app, name="content")

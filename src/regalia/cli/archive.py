@@ -8,6 +8,7 @@ import typer
 from regalia.cli.administering import Administration, administers
 from regalia.ledger.archive import archive as move
 from regalia.ledger.folder import LogFolder
+from regalia.ledger.keys import KeyFiles, read_past
 
 
 @administers
@@ -27,7 +28,8 @@ def archive(
     declared = reach.ask("POST", "/log/archive", {"before": before})
     folder = LogFolder(reach.data_dir / "log")
     try:
-        moved = move(folder, declared["minimum"], to)
+        needed = [former.last for former in read_past(KeyFiles.under(reach.data_dir / "keys")).former]
+        moved = move(folder, declared["minimum"], to, needed)
     finally:
         folder.close()
     done = {"minimum": declared["declared"], "files": moved, "archive": str(to.resolve())}

@@ -10,7 +10,7 @@ step; so whatever is interrupted is finished by doing it again, and nothing is e
 
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from regalia.errors import RegaliaError
@@ -35,18 +35,20 @@ class ArchiveError(RegaliaError):
     """A file can't be archived; it is where it was."""
 
 
-def archive(folder: LogFolder, minimum: int, to: Path) -> int:
+def archive(folder: LogFolder, minimum: int, to: Path, needed: Collection[int] = ()) -> int:
     """Move what belongs to the entries below `minimum`, a multiple of 256, to `to`; how many files.
 
+    The files of entries that are `needed` stay: receipts carry the rotations of the log's keys.
     Files that went to another archive before are linked to this one if they are in it. Raises ArchiveError.
     """
     root, target = folder.root, to.resolve()
     size = _published(folder)
     if target.is_relative_to(root.resolve()):
         raise ArchiveError(f"{to} is inside the log's own folder: choose another one")
+    staying = {index // TILE_WIDTH for index in needed}
     moved = 0
     for first in range(0, minimum // TILE_WIDTH, GROUP):
-        group = range(first, min(first + GROUP, minimum // TILE_WIDTH))
+        group = [n for n in range(first, min(first + GROUP, minimum // TILE_WIDTH)) if n not in staying]
         waiting = [name for n in group for name in _names(n) if not _is_there(root / name, target / name)]
         for n in group:
             if any(name in waiting and not (root / name).is_symlink() for name in _names(n)):
