@@ -28,11 +28,13 @@ class Site:
     theirs: dict[str, str] = field(default_factory=dict)
     secrets: list[str] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        self.client = httpx.Client(base_url=self.server.url, timeout=60, trust_env=False)
+
     def ask(self, method: str, path: str, key: str, body: Any = None) -> httpx.Response:
         """One request with a key, or with none if it is empty."""
         headers = {"authorization": f"Bearer {key}"} if key else {}
-        with httpx.Client(base_url=self.server.url, timeout=60, trust_env=False) as client:
-            return client.request(method, path, headers=headers, json=body)
+        return self.client.request(method, path, headers=headers, json=body)
 
     def make(self, path: str, body: Any, key: str = "") -> dict[str, Any]:
         """Something created; by the first admin key unless another is given."""
@@ -96,6 +98,7 @@ def site_on(server: Server) -> Iterator[Site]:
         records = [record for record in _records(site) if record["kind"] == "admin.content_requested"]
         ids["pseudonym"] = str(records[-1]["project"])
     yield site
+    site.client.close()
 
 
 def _records(site: Site) -> list[dict[str, Any]]:

@@ -76,7 +76,6 @@ MATRIX = (
     _row("prices.manage", "set the prices of models (in the whole instance)", OWNER),
     _row("usage.read", "read usage and cost", OWNER, OPERATOR, PROJECT_ADMIN, DEVELOPER, AUDITOR),
     _row("operations.read", "see engines, queues, the log's state", OWNER, OPERATOR, AUDITOR),
-    _row("operations.manage", "add and retire models, start and stop engines", OPERATOR),
     _row("records.read", "read records, and whom they are about", OWNER, AUDITOR, DPO),
     _row("policies.read", "read policies", *_ALL),
     _row("policies.manage", "put policies in force", OWNER, DPO),
@@ -144,7 +143,8 @@ def sees(principal: Principal, organisation: str, project: str = "") -> bool:
 def require_at(principal: Principal, permission: str, organisation: str, project: str = "") -> None:
     """Raise ApiError 404 unless the principal sees the place, 403 unless it has the permission there."""
     if organisation and not sees(principal, organisation, project):
-        raise not_found("project" if project else "organisation", project or organisation)
+        kind = "project" if project else "organisation"  # which one stays unsaid: it may have been looked up
+        raise ApiError(404, f"{kind}_not_found", f"There is no such {kind} of yours.", param=kind)
     if not permits(principal, permission, organisation, project):
         raise not_permitted(permission)
 
