@@ -12,10 +12,9 @@ from rich.table import Table
 from regalia.cli.administering import Administration, administers
 from regalia.cli.options import Json
 from regalia.errors import RegaliaError
-from regalia.instance.policies import UNUSED
+from regalia.instance.policies import checked_policy
 from regalia.policy import packs as built_in
-from regalia.policy.compiled import Policy, compile_document
-from regalia.policy.detectors import DETECTORS
+from regalia.policy.compiled import Policy
 from regalia.policy.difference import difference
 from regalia.policy.document import Pack
 from regalia.policy.errors import PackError
@@ -193,7 +192,7 @@ def status(reach: Administration, project: Project = "") -> None:
 
 def _compiled(name: str) -> tuple[bytes, Policy]:
     document, _ = built_in.load(name)
-    return document, compile_document(document, DETECTORS, UNUSED)
+    return document, checked_policy(document)
 
 
 def _about(pack: Pack, document: bytes) -> dict[str, Any]:

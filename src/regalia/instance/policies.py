@@ -25,9 +25,8 @@ from regalia.instance.tenancy.places import project as project_of
 from regalia.instance.tenancy.tenancy import Tenancy
 from regalia.policy.activation import NO_PACK, Activation, before, in_force, may_decide, next_change
 from regalia.policy.book import PolicyBook
-from regalia.policy.compiled import compile_document
+from regalia.policy.compiled import Policy, compile_document
 from regalia.policy.detector import Resources
-from regalia.policy.detectors import DETECTORS
 from regalia.policy.errors import PackError, PolicyConflict
 from regalia.policy.reading import MAX_PACK, digest_of
 from regalia.policy.store import ActivationStore
@@ -103,10 +102,11 @@ class PolicyWatch:
             await asyncio.sleep(POLL_S)
             try:
                 await self.refresh()
-            except (
-                SQLAlchemyError
-            ) as error:  # what was in force goes on; without a database no call is recorded
+            except SQLAlchemyError as error:  # what was in force goes on; no database, no recorded call
                 _LOG.warning("policies can't be read", error=type(error).__name__)
+            except Exception as error:
+                _LOG.exception("policies can't be taken over")
+                self.book.unread(f"what is in force can't be known ({type(error).__name__})")
 
 
 def resources_of(fleet: Callable[[], Fleet]) -> Resources:
@@ -141,6 +141,13 @@ UNUSED = Resources(_no_embed, _no_ask)
 """For packs that are only checked."""
 
 
+def checked_policy(document: bytes) -> Policy:
+    """The policy of a document, to be looked at or tried without an engine. Raises PackError."""
+    from regalia.policy.detectors import DETECTORS  # here: commands that ask nothing of it start sooner
+
+    return compile_document(document, DETECTORS, UNUSED)
+
+
 async def list_policies(at: Tenancy, actor: Principal, project: str) -> list[Told]:
     """The activations, oldest first, of the place and of the whole instance. Raises ApiError 403, 404."""
     _place(at, actor, "policies.read", project)
@@ -158,7 +165,7 @@ async def activate(at: Tenancy, actor: Principal, wanted: NewActivation) -> Told
     _place(at, actor, "policies.manage", wanted.project)
     document = wanted.document.encode()
     try:
-        policy = await asyncio.to_thread(compile_document, document, DETECTORS, UNUSED)
+        policy = await asyncio.to_thread(checked_policy, document)
     except PackError as error:
         raise ApiError(400, "invalid_pack", f"{error}.", param="document") from error
     now = at.clock()

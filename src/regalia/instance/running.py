@@ -34,7 +34,6 @@ from regalia.metering import Keeper, Metering
 from regalia.metering.energy import EnergyMeter, EnergyUnavailable, machine_counters
 from regalia.models import Manifest, ModelStore, embedding_source
 from regalia.policy.book import PolicyBook
-from regalia.policy.detectors import DETECTORS
 from regalia.policy.store import ActivationStore
 from regalia.storage import Database, check_schema
 
@@ -116,6 +115,8 @@ async def running(config: Config, *, owner: bool = True) -> AsyncIterator[Instan
             [*await _embedded(config, registrar, owner), *(_external(engine) for engine in config.engines)]
         )
         metering, keeper = await _metering(config, ledger, database)
+        from regalia.policy.detectors import DETECTORS  # here: commands that ask nothing of it start sooner
+
         book = PolicyBook(DETECTORS, resources_of(lambda: fleet))
         policies = PolicyWatch(book, ActivationStore(database))
         queue = Queue(database, config.policy.callbacks)
