@@ -1,4 +1,4 @@
-"""A provider on the network: keys rotate at any time, nobody makes us hammer it, nothing else is connected to."""
+"""A provider on the network: keys rotate at any time, nobody makes us hammer it, nothing else is asked."""
 
 import json
 from collections.abc import AsyncIterator
@@ -16,6 +16,8 @@ from serving import free_port
 from signin.conftest import ACCOUNTS
 from signin.providing import Provider, new_key
 
+Pretended = tuple[IdentityProvider, dict[str, int], dict[str, bytes]]
+
 
 class Clock:
     """Seconds, moved by hand."""
@@ -30,10 +32,12 @@ class Clock:
 async def test_keys_of_a_real_provider_may_rotate(oidc_node: tuple[Path, Path]) -> None:
     node, folder = oidc_node
     provider = Provider(node, folder, "gamma", "http://127.0.0.1:1/callback", ACCOUNTS)
-    issuer = Issuer(IdentityProvider("gamma", provider.issuer, "regalia"), Clock())
+    clock = Clock()
+    issuer = Issuer(IdentityProvider("gamma", provider.issuer, "regalia"), clock)
     try:
         with provider.running():
             assert set(await issuer.keys("first")) == {"first"}
+        clock.now += ROTATION_S
         provider.keys = [new_key("second"), new_key("first")]
         with provider.running():
             assert set(await issuer.keys("second")) == {"first", "second"}
@@ -43,9 +47,7 @@ async def test_keys_of_a_real_provider_may_rotate(oidc_node: tuple[Path, Path]) 
 
 
 @asynccontextmanager
-async def pretended(
-    **changes: str,
-) -> AsyncIterator[tuple[IdentityProvider, dict[str, int], dict[str, bytes]]]:
+async def pretended() -> AsyncIterator[Pretended]:
     """A provider that answers what a test wants, and counts."""
     port = free_port()
     origin = f"http://127.0.0.1:{port}"
@@ -54,7 +56,7 @@ async def pretended(
         "authorization_endpoint": f"{origin}/auth",
         "token_endpoint": f"{origin}/token",
         "jwks_uri": f"{origin}/jwks",
-    } | changes
+    }
     keys = {"keys": [new_key("k1").as_dict(private=False)]}
     answers = {
         "/.well-known/openid-configuration": json.dumps(document).encode(),
