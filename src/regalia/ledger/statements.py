@@ -38,8 +38,8 @@ class Statements(msgspec.Struct, frozen=True):
 
 def _inherit(whose: str) -> str:
     return (
-        "INSERT INTO budget_shares (budget, period, process, granted, spent) "
-        f"SELECT budget, period, '', 0, sum(spent) FROM budget_shares WHERE {whose} GROUP BY budget, period "
+        "INSERT INTO budget_shares (budget, period, process, granted, wanted, spent) "
+        f"SELECT budget, period, '', 0, 0, sum(spent) FROM budget_shares WHERE {whose} GROUP BY budget, period "
         "ON CONFLICT (budget, period, process) DO UPDATE SET spent = budget_shares.spent + excluded.spent"
     )
 
@@ -71,9 +71,9 @@ _SQLITE = Statements(
     ),
     # Whatever a budget's subject uses is charged to it, so that its `spent` is the sum of that usage.
     charge=(
-        "INSERT INTO budget_shares (budget, period, process, granted, spent) "
+        "INSERT INTO budget_shares (budget, period, process, granted, wanted, spent) "
         "SELECT id, CASE period WHEN 'day' THEN CAST(? AS TEXT) WHEN 'month' THEN CAST(? AS TEXT) "
-        "ELSE 'total' END, CAST(? AS TEXT), 0, "
+        "ELSE 'total' END, CAST(? AS TEXT), 0, 0, "
         "CASE unit WHEN 'tokens' THEN CAST(? AS BIGINT) ELSE CAST(? AS BIGINT) END "
         "FROM budgets WHERE subject IN (?, ?, ?, ?) AND unit IN ('tokens', ?) "
         "ON CONFLICT (budget, period, process) DO UPDATE SET spent = budget_shares.spent + excluded.spent"

@@ -135,7 +135,11 @@ class Keeper:
         self, share: Share, rows: list[store.Row], before: dict[tuple[str, str], tuple[int, int]]
     ) -> None:
         own = next((row for row in rows if row.process == self._process), None)
-        share.others = sum(row.spent for row in rows if row.process != self._process)
+        others = [row for row in rows if row.process != self._process]
+        share.others = sum(row.spent for row in others)
+        share.others_lack = any(
+            row.wanted and (not share.asked or row.process < self._process) for row in others
+        )
         still = before.get((share.budget.id, share.period), (share.spent, 0))
         if not share.loaded or (still == (share.spent, 0) and share.reserved == 0):
             share.spent = own.spent if own is not None else 0  # nothing is on its way: this is exact
@@ -163,10 +167,11 @@ class Keeper:
         for row in done:
             share = metering.shares.get((row.budget, row.period))
             if share is not None:
-                if row.granted <= share.granted:
+                if row.wanted:
                     share.ask_after = now + LOOK_S
-                share.granted = row.granted
-                share.wanted = 0
+                else:
+                    share.wanted = 0
+                share.granted, share.asked = row.granted, row.wanted
 
     def _tell(self, budget: Budget, period: str, spent: int) -> None:
         """Log, once, that a soft budget is exceeded."""
@@ -199,9 +204,15 @@ def _is_of(budget: Budget, period: str) -> bool:
 def _wish(share: Share, now: float, among: int) -> store.Wish | None:
     """What to ask of the database for a share; None for nothing.
 
-    A little of every budget stays with each process, so that its first call need not wait.
+    A little of every budget stays with each process, so that its first call need not wait, unless another
+    one lacks it.
     """
     left = share.available
+    if share.others_lack:
+        return store.Wish(share.budget.id, share.period, back=left) if left > 0 else None
+    if share.asked and now - share.last_used > IDLE_S:  # whoever wanted it has gone
+        share.wanted = 0
+        return store.Wish(share.budget.id, share.period)
     spendable = share.budget.amount - share.others - share.spent - share.reserved
     keep = max(spendable, 0) // (KEEP * among)
     if not share.reserved and left > 2 * keep and now - share.last_used > IDLE_S:

@@ -13,11 +13,13 @@ class Share:
 
     __slots__ = (
         "ask_after",
+        "asked",
         "budget",
         "granted",
         "last_used",
         "loaded",
         "others",
+        "others_lack",
         "period",
         "reserved",
         "spent",
@@ -32,6 +34,8 @@ class Share:
         self.reserved = 0
         self.others = 0  # what other processes have spent, as of the last look
         self.wanted = 0  # the largest amount that was refused for lack of a slice
+        self.asked = 0  # what of it the database knows to be lacking
+        self.others_lack = False  # another process lacks a slice, and goes first
         self.last_used = 0.0  # monotonic
         self.ask_after = 0.0  # monotonic: nothing was free when it was asked for
         self.loaded = False

@@ -49,10 +49,11 @@ class Row(msgspec.Struct, frozen=True):
     process: str
     granted: int
     spent: int
+    wanted: int = 0
 
 
 class Wish(msgspec.Struct, frozen=True):
-    """That a share be `more` than now, or less by `back`."""
+    """That a share be `more` than now, or less by `back`; neither: that nothing more is wanted."""
 
     budget: str
     period: str
@@ -110,8 +111,9 @@ def exchange(database: Database, process: str, wishes: Iterable[Wish], among: in
     """Give back and ask for slices of budgets; the process's rows as they are now.
 
     The sum of what all processes were granted or have spent never exceeds a budget: its row is locked
-    while a slice is taken. What is granted is at least what is needed, if so much is free, and else a
-    fraction of what is free, so that slices shrink as a budget does.
+    while a slice is taken. A slice is what is needed, or a fraction of what is free if that is more, so that
+    slices shrink as a budget does. What a process does not get stays `wanted`, and the others, who see that,
+    give back what they do not use.
     """
     done = []
     with database.write() as connection:
@@ -137,18 +139,18 @@ def _exchange(connection: Connection, process: str, wish: Wish, amount: int, amo
         more = -max(min(max(wish.back, -free), granted - spent), 0)
     else:
         more = min(free, max(wish.more, free // (SHARE * among))) if wish.more else 0
+    lacking = max(wish.more - more, 0)
     if row is None:
+        values = {"granted": more, "spent": 0, "wanted": lacking}
         connection.execute(
-            insert(budget_shares).values(
-                budget=wish.budget, period=wish.period, process=process, granted=more, spent=0
-            )
+            insert(budget_shares).values(budget=wish.budget, period=wish.period, process=process, **values)
         )
     else:
         if granted < spent and more > 0:  # what was spent beyond the grant is counted in `total` already
             granted = spent
         changed = update(budget_shares).where(*here, shares.process == process)
-        connection.execute(changed.values(granted=granted + more))
-    return Row(wish.budget, wish.period, process, granted + more, spent)
+        connection.execute(changed.values(granted=granted + more, wanted=lacking))
+    return Row(wish.budget, wish.period, process, granted + more, spent, lacking)
 
 
 # Changes
@@ -211,7 +213,7 @@ def _begin_with_usage(connection: Connection, budget: Budget) -> None:
     if budget.unit != TOKENS:
         wanted = wanted.where(usage.c.currency == budget.unit)
     for row in connection.execute(wanted.group_by(text("1"))).all():
-        values = {"budget": budget.id, "process": "", "granted": 0}
+        values = {"budget": budget.id, "process": "", "granted": 0, "wanted": 0}
         connection.execute(insert(budget_shares).values(**values, period=row.period, spent=int(row.spent)))
 
 

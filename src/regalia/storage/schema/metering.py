@@ -55,8 +55,9 @@ budget_shares = Table(
     Column("process", Text, primary_key=True),
     Column("granted", Int64, nullable=False),
     Column("spent", Int64, nullable=False),
+    Column("wanted", Int64, nullable=False),
     sqlite_with_rowid=False,
-    comment="What each process may spend of a budget and has spent; '' has what ended processes spent.",
+    comment="What each process may spend, has spent, and lacks of a budget; '' is for all that ended.",
 )
 
 rate_limits = Table(

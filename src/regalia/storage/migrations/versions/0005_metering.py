@@ -66,7 +66,7 @@ def _budgets() -> None:
     op.create_table(
         "budget_shares",
         *(sa.Column(name, sa.Text(), primary_key=True) for name in ("budget", "period", "process")),
-        *(sa.Column(name, INT64, nullable=False) for name in ("granted", "spent")),
+        *(sa.Column(name, INT64, nullable=False) for name in ("granted", "spent", "wanted")),
         sqlite_with_rowid=False,
-        comment="What each process may spend of a budget and has spent; '' has what ended processes spent.",
+        comment="What each process may spend, has spent, and lacks of a budget; '' is for all that ended.",
     )
