@@ -48,6 +48,7 @@ def erase(
 
     Example: `regalia content erase --call call_01… --basis "GDPR Art. 17(1)(b)" --yes`
     """
+    origin = identity_of(data_dir).origin
     wanted = read_request(msgspec.json.encode(ErasureRequest(basis, call, project, end_user, before)))
     erasure = erasure_of(data_dir, wanted, f"os:{os_user()}", now_ms())
     if not yes:
@@ -55,7 +56,6 @@ def erase(
     settings = load_config(config, {"data_dir": str(data_dir), "database": database or None})
     url = database_of(data_dir, settings.database).engine.url.render_as_string(hide_password=False)
     keys = KeyFiles.under(data_dir / "keys")
-    origin = identity_of(data_dir).origin
     where = Where(data_dir, url, f"erase-{erasure.id[-8:]}", origin, keys, settings.vault.root_key)
     try:
         log = Log.open(where)

@@ -23,7 +23,7 @@ def define(
 ) -> None:
     """Define a retention class, or define it anew: it then holds for what is there already, too.
 
-    Give a project the class with `regalia projects change PROJECT --retention NAME`.
+    Give a project the class with `regalia projects set PROJECT --retention NAME`.
 
     Example: `regalia retention define short --content-days 30 --index-days 365`
     """

@@ -46,7 +46,9 @@ class RetentionClass(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     index_days: Days | None = None
 
     def __post_init__(self) -> None:
-        if self.index_days is None or self.content_days is not None and self.index_days >= self.content_days:
+        if self.index_days is None:
+            return
+        if self.content_days is not None and self.index_days >= self.content_days:
             return
         kept = "for ever" if self.content_days is None else f"for {self.content_days} days"
         raise RetentionError(
