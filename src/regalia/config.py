@@ -126,9 +126,9 @@ class Scim(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class SignIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Signing in. `base_url` is where browsers reach this server; needed unless that is host and port."""
+    """Signing in. `public_url` is where browsers reach this server; needed unless that is host and port."""
 
-    base_url: Annotated[str, msgspec.Meta(pattern=r"^(https?://[^/?#\s]+)?$")] = ""
+    public_url: Annotated[str, msgspec.Meta(pattern=r"^(https?://[^/?#\s]+)?$")] = ""
     local_accounts: bool = True
     providers: list[IdentityProvider] = []
     scim: Scim = Scim()
@@ -145,7 +145,7 @@ class AuditExport(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     to: Annotated[
         str, msgspec.Meta(pattern=r"^((file|syslog\+unix):/.+|syslog\+(udp|tcp)://.+|https?://.+)?$")
     ] = ""
-    token: str = ""
+    bearer_token: str = ""
     calls: bool = True
     ca_file: Path | None = None
 

@@ -205,8 +205,8 @@ def test_an_http_endpoint_has_taken_what_it_answered_2xx_to(log: PaperLog, colle
     collector.statuses = [503, 302, 200, 429]
     for _ in range(3):
         with pytest.raises(DeliveryFailed, match=r"answered (503|302|429)"):
-            run_out(log, collector.url, token="a token")
-    run_out(log, collector.url, token="a token")
+            run_out(log, collector.url, bearer_token="a token")
+    run_out(log, collector.url, bearer_token="a token")
     found = [json.loads(line) for body in collector.bodies for line in body.splitlines()]
     assert numbers(found) == list(range(600))
     assert collector.tokens == {"Bearer a token"}

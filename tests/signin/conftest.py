@@ -53,7 +53,7 @@ def site(
         Provider(node, folder, name, f"{url}/signin/{name}/callback", ACCOUNTS) for name in ("alpha", "beta")
     )
     signin = {
-        "base_url": url,
+        "public_url": url,
         "providers": [{**one.config, "group_roles": ROLES} for one in (alpha, beta)],
         "scim": {"token": SCIM_TOKEN, "provider": "beta"},
     }

@@ -47,14 +47,16 @@ def test_users_are_read_as_clients_send_them() -> None:
     assert found.title == "Amina Odhiambo"
     assert found.address == "amina@health.example"
     assert found.active
-    for wrong in (
+    named: dict[str, Any] = {"userName": "x"}
+    wrongs: list[Any] = [
         {},
         [],
         {"userName": ""},
         {"userName": 7},
         {"userName": "a\nb"},
-        {"userName": "x", "active": 2},
-    ):
+        named | {"active": 2},
+    ]
+    for wrong in wrongs:
         with pytest.raises(ScimError):
             read_user(wrong)
 
@@ -95,13 +97,9 @@ def test_patches_of_groups() -> None:
 
 
 def test_what_is_no_patch_is_refused() -> None:
-    for wrong in (
-        None,
-        {},
-        {"Operations": []},
-        {"Operations": [{"op": "move"}]},
-        {"Operations": [{"op": "remove"}]},
-    ):
+    wrongs: list[Any] = [None, {}, {"Operations": []}]
+    operations: list[Any] = [{"op": "move"}, {"op": "remove"}, {"op": "add", "path": 7}, None]
+    for wrong in [*wrongs, *({"Operations": [operation]} for operation in operations)]:
         with pytest.raises(ScimError):
             read_patch(wrong)
     with pytest.raises(ScimError):

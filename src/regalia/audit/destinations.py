@@ -176,7 +176,7 @@ class Endpoint:
 
     def __init__(self, settings: AuditExport) -> None:
         self._url = urlsplit(settings.to)
-        self._token = settings.token
+        self._token = settings.bearer_token
         if not self._url.hostname:
             raise DeliveryFailed("audit_export.to: the URL names no host")
         try:

@@ -98,7 +98,7 @@ def _usable(key: dict[str, Any]) -> bool:
 
 def key_of(token: str) -> str:
     """The `kid` of a token that has not been checked. Raises TokenRefused."""
-    return _header(token)["kid"]
+    return str(_header(token)["kid"])
 
 
 def issuer_of(token: str) -> str:

@@ -159,7 +159,8 @@ class Provisioning:
             await self._give_roles(before.members)
 
     async def _change(self, action: str, ident: str, write: Any, **fields: int) -> None:
-        about = {"subject": self._at.who(f"user:{ident}"), "directory": self._provider.name, **fields}
+        about: dict[str, str | int] = {"subject": self._at.who(f"user:{ident}"), **fields}
+        about["directory"] = self._provider.name
         await self._at.change(action, directory(self._provider.name), about, write)
 
     async def _change_group(self, action: str, ident: str, write: Any) -> None:

@@ -264,11 +264,11 @@ async def signing_in(config: Config, at: Tenancy) -> AsyncIterator[SignIn]:
 
 def base_url_of(config: Config) -> str:
     """Where browsers reach the server: never taken from a request, whose Host anybody may write."""
-    if config.signin.base_url:
-        return config.signin.base_url
+    if config.signin.public_url:
+        return config.signin.public_url
     if config.signin.providers and (config.port == 0 or config.host in ("0.0.0.0", "::")):  # noqa: S104
         raise RegaliaError(
-            "signin.base_url must say where browsers reach this server, such as https://llm.ministry.example"
+            "signin.public_url must say where browsers reach this server, such as https://llm.ministry.example"
         )
     host = f"[{config.host}]" if ":" in config.host else config.host
     return f"http://{host}:{config.port}"
