@@ -14,6 +14,7 @@ from regalia.config import load_config
 from regalia.errors import RegaliaError
 from regalia.instance import database_of, identity_of
 from regalia.ledger import KeyFiles, policy_text
+from regalia.ledger.keys import renewed_policy
 from regalia.ledger.lock import file_lock
 from regalia.ledger.turns import Turns
 from regalia.storage import check_schema
@@ -24,12 +25,25 @@ app = typer.Typer(help="The transparency log.", no_args_is_help=True)
 
 
 @app.command()
-def policy(data_dir: DataDir = DEFAULT_DATA_DIR) -> None:
+def policy(
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+    trust: Annotated[
+        Path | None, typer.Option(help="A policy file with witnesses: print it with the log's present keys.")
+    ] = None,
+) -> None:
     """Print the trust policy (C2SP tlog-policy) that an auditor pins.
 
-    Example: `regalia log policy > policy.txt`
+    Example: `regalia log policy > policy.txt`, or after a rotation `regalia log policy --trust trust.txt`
     """
-    typer.echo(trust_policy(data_dir), nl=False)
+    if trust is None:
+        typer.echo(trust_policy(data_dir), nl=False)
+        return
+    try:
+        text = trust.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise RegaliaError(f"can't read {trust}: {error}") from error
+    files = KeyFiles.under(data_dir / "keys")
+    typer.echo(renewed_policy(text, files, identity_of(data_dir).origin), nl=False)
 
 
 @app.command()

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
 from decimal import Decimal
 from functools import partial
+from pathlib import Path
 
 import structlog
 
@@ -20,7 +21,7 @@ from regalia.gateway import Gateway, Metrics
 from regalia.gateway.guard import Guard
 from regalia.identity import KeyRing, Pseudonyms
 from regalia.identity.live import LiveTenants
-from regalia.instance import metering as _operations  # noqa: F401 - it adds the API's operations
+from regalia.instance import metering, organization  # noqa: F401 - they add the API's operations
 from regalia.instance.directory import InstanceError, database_of, identity_of, secret_of
 from regalia.instance.keeping import applying_retention
 from regalia.instance.policies import PolicyWatch, resources_of
@@ -30,6 +31,8 @@ from regalia.instance.signin import SignIn, signing_in
 from regalia.instance.tenancy import Tenancy
 from regalia.instance.witnessing import Witnessing
 from regalia.ledger import Entry, KeyFiles, Ledger, policy_text
+from regalia.ledger.entries import last_entries, one_moment
+from regalia.ledger.rotation import settle_interrupted
 from regalia.metering import Keeper, Metering
 from regalia.metering.energy import EnergyMeter, EnergyUnavailable, machine_counters
 from regalia.models import Manifest, ModelStore, embedding_source
@@ -100,6 +103,7 @@ async def running(config: Config, *, owner: bool = True) -> AsyncIterator[Instan
     keys = KeyFiles.under(data_dir / "keys")
     database = database_of(data_dir, config.database)
     check_schema(database)
+    settle_interrupted(data_dir, keys, origin, database)
     process = f"proc_{os.urandom(8).hex()}"
     witnesses = config.log.trust_policy
     witnessing = Witnessing(data_dir, config.log, witnesses) if witnesses else None
@@ -140,6 +144,7 @@ async def running(config: Config, *, owner: bool = True) -> AsyncIterator[Instan
             secret,
             reveal=ledger.contents,
             keep=ledger.keep,
+            entries=partial(_entries, database, data_dir / "log"),
             labels=config.tenancy.classifications,
             grid=_grid(config),
             approvals=config.policy.approvals,
@@ -164,7 +169,7 @@ async def running(config: Config, *, owner: bool = True) -> AsyncIterator[Instan
                 fleet=fleet,
                 gateway=gateway,
                 metrics=metrics,
-                policy=witnesses.read_text() if witnesses else policy_text(keys, origin),
+                policy=witnessing.policy_text if witnessing else policy_text(keys, origin),
                 witnessing=witnessing,
                 reviews=reviews,
             )
@@ -260,3 +265,16 @@ def _external(engine: ExternalEngine) -> OpenAIEngine:
             api_key="" if engine.api_key == "none" else engine.api_key,
         )
     )
+
+
+async def _entries(
+    database: Database, folder: Path, before: int | None, count: int
+) -> list[tuple[int, bytes]]:
+    """At most `count` of the log's entries below an index, the newest first."""
+
+    def read() -> list[tuple[int, bytes]]:
+        with database.read() as connection:
+            one_moment(connection)
+            return last_entries(connection, folder, before, count)
+
+    return await asyncio.to_thread(read)

@@ -8,8 +8,9 @@ from pathlib import Path
 import structlog
 
 from regalia.config import Log
-from regalia.instance.directory import InstanceError
-from regalia.ledger import Ledger, LogWouldFork
+from regalia.instance.directory import InstanceError, identity_of
+from regalia.ledger import KeyFiles, Ledger, LogWouldFork
+from regalia.ledger.keys import renewed_policy
 from regalia.witness.cadence import Cadence
 from regalia.witness.client import Cosigner, CosignResult
 from regalia.witness.remembered import Remembered
@@ -27,7 +28,8 @@ class Witnessing:
     """What the witnesses of the trust policy say of the log in `data_dir`."""
 
     def __init__(self, data_dir: Path, settings: Log, policy_file: Path) -> None:
-        self._policy = _read_policy(policy_file)
+        self.policy_text = _read_policy(policy_file, data_dir)
+        self._policy = _parse_policy(self.policy_text, policy_file)
         self._folder = data_dir / "log"
         self._settings = settings
         self._remembered = Remembered(data_dir / "witnesses")
@@ -130,8 +132,17 @@ class Witnessing:
         return checkpoint, TiledLog(Folder(self._folder), checkpoint.size).node
 
 
-def _read_policy(file: Path) -> TrustPolicy:
+def _read_policy(file: Path, data_dir: Path) -> str:
+    """The trust policy, with the log's present keys where the file still has former ones."""
     try:
-        return TrustPolicy.parse(file.read_text())
-    except (OSError, FormatError, UnicodeDecodeError) as error:
+        text = file.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InstanceError(f"can't use the trust policy {file}: {error}") from error
+    return renewed_policy(text, KeyFiles.under(data_dir / "keys"), identity_of(data_dir).origin)
+
+
+def _parse_policy(text: str, file: Path) -> TrustPolicy:
+    try:
+        return TrustPolicy.parse(text)
+    except FormatError as error:
         raise InstanceError(f"can't use the trust policy {file}: {error}") from error

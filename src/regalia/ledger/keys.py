@@ -181,13 +181,30 @@ def policy_text(files: KeyFiles, origin: str) -> str:
 
     Comment lines name the root and the former keys, which `regalia-verify` understands. Raises KeyUnusable.
     """
+    ed25519, mldsa44 = (key.encode() for key in log_keys(files, origin).current)
+    return renewed_policy(f"log {ed25519}\nwitness log-pq {mldsa44}\nquorum log-pq\n", files, origin)
+
+
+def renewed_policy(text: str, files: KeyFiles, origin: str) -> str:
+    """A trust policy with the log's present keys in place of former ones. Raises KeyUnusable."""
     if files.next.exists():
         raise KeyUnusable(
             "a change of the log's keys was interrupted: start the server once, it goes on there"
         )
     keys = log_keys(files, origin)
-    ed25519, mldsa44 = keys.current
-    comments = [f"# regalia-root {' '.join(keys.past.root)}"] if keys.past.root else []
-    comments += [f"# regalia-until {former.last} {' '.join(former.keys)}" for former in keys.past.former]
-    lines = [*comments, f"log {ed25519.encode()}", f"witness log-pq {mldsa44.encode()}", "quorum log-pq"]
-    return "\n".join(lines) + "\n"
+    past = keys.past
+    lines = [line for line in text.splitlines() if not _is_about_keys(line, origin)]
+    for former in past.former:
+        for old, new in zip(former.keys, keys.current, strict=True):
+            lines = [line.replace(old, new.encode()) for line in lines]
+    comments = [f"# regalia-root {' '.join(past.root)}"] if past.root else []
+    comments += [f"# regalia-until {former.last} {' '.join(former.keys)}" for former in past.former]
+    return "\n".join([*comments, *lines]) + "\n"
+
+
+def _is_about_keys(line: str, origin: str) -> bool:
+    """Whether a comment names this log's root or former keys, which are said anew."""
+    words = line.split()
+    return words[:2] in (["#", "regalia-root"], ["#", "regalia-until"]) and any(
+        word.startswith((f"{origin}+", f"{root_name(origin)}+")) for word in words
+    )

@@ -29,7 +29,7 @@ from regalia.ledger.opening import check_origin, load
 from regalia.ledger.publication import Publication
 from regalia.ledger.receipts import FinishedCall, Receipts
 from regalia.ledger.retaining import Retainer, read_rules
-from regalia.ledger.rotation import KeyChanges
+from regalia.ledger.rotation import KeyChanges, settle_interrupted
 from regalia.ledger.turns import Turns
 from regalia.ledger.wire import Where
 from regalia.storage import Database, check_schema, open_database
@@ -93,9 +93,7 @@ class Log:
                 locks.enter_context(file_lock(where.data_dir / "run" / "lock"))
             check_schema(database)
             changes, turns = KeyChanges(where.keys, where.origin, database), Turns(where.data_dir / "run")
-            if changes.interrupted:
-                with turns.checkpoint():
-                    changes.settle()
+            settle_interrupted(where.data_dir, where.keys, where.origin, database)
             signer = signer or FileSigner(where.keys, where.origin)
             log = cls._open(where, database, changes, turns, signer, clock)
             log._locks = locks.pop_all()

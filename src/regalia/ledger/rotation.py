@@ -31,6 +31,7 @@ from regalia.ledger.keys import (
     root_name,
     sign_statement,
 )
+from regalia.ledger.turns import Turns
 from regalia.storage import Database
 from regalia.storage.schema import entries, log_state
 from regalia_verify.record import canonical
@@ -54,11 +55,6 @@ class KeyChanges:
         self._files = files
         self._origin = origin
         self._database = database
-
-    @property
-    def interrupted(self) -> bool:
-        """Whether a change waits to be completed or dropped."""
-        return self._files.next.exists()
 
     def prepare_rotation(self, root: KeyFiles, time: int) -> bytes:
         """Make new keys, durably, and the record that brings them in. Raises KeyUnusable."""
@@ -140,6 +136,13 @@ class KeyChanges:
         for key in sorted(waiting.glob("*.pem")):  # the private halves of former keys are gone with this
             key.replace(waiting.parent / key.name)
         sync_folder(waiting.parent)
+
+
+def settle_interrupted(data_dir: Path, files: KeyFiles, origin: str, database: Database) -> None:
+    """What must come before the keys are used: a change that was interrupted is completed or dropped."""
+    if files.next.exists():
+        with Turns(data_dir / "run").checkpoint():
+            KeyChanges(files, origin, database).settle()
 
 
 def write_past(files: KeyFiles, past: Past) -> None:

@@ -142,7 +142,8 @@ class Cosigner:
 
         A witness can't make this up, so it may halt a log that has less, or something else.
         """
-        log = TrustedLog(origin, tuple(key for key in self._policy.logs if key.name == origin))
+        former = [key for _, keys in self._policy.until for key in keys]  # may have signed what they saw
+        log = TrustedLog(origin, tuple(key for key in (*self._policy.logs, *former) if key.name == origin))
         path = f"{hashlib.sha256(origin.encode()).hexdigest()}/checkpoint"
         asked = [peer for peer in self.peers if peer.url]
         answers = await asyncio.gather(*(self._bounded(peer, self._see(peer, path, log)) for peer in asked))
