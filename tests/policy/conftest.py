@@ -1,7 +1,8 @@
 """A gateway over a real ledger, with a policy that tests set."""
 
 import json
-from collections.abc import AsyncIterator
+import sys
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from regalia.identity import Pseudonyms
 from regalia.ledger import Entry, KeyFiles, Ledger, create_keys
 from regalia.metering import Metering
 from regalia.storage import open_database, upgrade
+from serving import Server, ServerFactory, background, free_port
 
 BY_NAME = {route.name: route for route in ROUTES}
 
@@ -88,3 +90,21 @@ async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House
     yield House(ledger)
     await ledger.close()
     database.close()
+
+
+@pytest.fixture(scope="session")
+def echo() -> Iterator[str]:
+    """An engine that repeats what it is told, and shows it at /seen."""
+    port = free_port()
+    command = [sys.executable, str(Path(__file__).with_name("echo_engine.py")), str(port)]
+    with background(command, f"http://127.0.0.1:{port}/v1/models"):
+        yield f"http://127.0.0.1:{port}"
+
+
+@pytest.fixture(scope="session")
+def live(tmp_path_factory: pytest.TempPathFactory, echo: str) -> Iterator[Server]:
+    """One running server over that engine for all tests of this folder; each sets its own policy."""
+    factory = ServerFactory(tmp_path_factory.mktemp("policy"))
+    engines = [{"name": "echo", "adapter": "openai", "base_url": f"{echo}/v1", "models": ["echo"]}]
+    yield factory(embedded=False, engines=engines).start()
+    factory.stop_all()

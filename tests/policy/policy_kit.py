@@ -117,7 +117,9 @@ class Parrot:
 
     name = "parrot"
     serves = ("m",)
-    routes = frozenset({"chat.completions", "completions", "responses", "embeddings", "tokenize", "detokenize"})
+    routes = frozenset(
+        {"chat.completions", "completions", "responses", "embeddings", "tokenize", "detokenize"}
+    )
     ready = True
     in_flight = 0
 
@@ -235,7 +237,12 @@ class Listener:
         yield
 
     async def reply(
-        self, call: str, status: int, content_type: str, body: bytes, headers: tuple[tuple[bytes, bytes], ...] = ()
+        self,
+        call: str,
+        status: int,
+        content_type: str,
+        body: bytes,
+        headers: tuple[tuple[bytes, bytes], ...] = (),
     ) -> None:
         self.sent, self.headers, self.begun, self.ended = body, headers, True, True
 

@@ -2,6 +2,7 @@
 
 import json
 import random
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ MARK = "⟦TEST_WORD⟧"
 def cut(text: str, places: list[int]) -> list[str]:
     """The text in pieces."""
     edges = sorted({0, len(text), *(place % (len(text) + 1) for place in places)})
-    return [text[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    return [text[start:end] for start, end in pairwise(edges)]
 
 
 def deltas(sent: bytes, index: int = 0) -> str:
@@ -184,7 +185,7 @@ async def test_a_number_in_arguments_stays_json_when_it_is_redacted(house: House
     assert asked[2]["content"] == "⟦KE_ID_1⟧", "the same everywhere"
 
 
-PLACES = [
+PLACES: list[tuple[str, dict[str, Any]]] = [
     ("chat.completions", {"messages": [{"role": "user", "content": SECRET}]}),
     ("chat.completions", {"messages": [{"role": "system", "content": SECRET}, {"role": "user", "content": "hi"}]}),
     ("chat.completions", {"messages": [{"role": "user", "content": [{"type": "text", "text": SECRET}]}]}),
@@ -229,12 +230,17 @@ async def test_wherever_a_request_holds_text_it_is_read_and_redacted(
     assert "⟦TEST_WORD_1⟧" in asked
 
 
+def part(content: dict[str, Any], field: str = "messages") -> dict[str, Any]:
+    """A request whose one message has that one part."""
+    return {field: [{"role": "user", "content": [content]}]}
+
+
 UNREADABLE = [
-    ("chat.completions", {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AA"}}]}]}),
-    ("chat.completions", {"messages": [{"role": "user", "content": [{"type": "input_audio", "input_audio": {"data": "AA"}}]}]}),
+    ("chat.completions", part({"type": "image_url", "image_url": {"url": "data:image/png;base64,AA"}})),
+    ("chat.completions", part({"type": "input_audio", "input_audio": {"data": "AA"}})),
     ("completions", {"prompt": [1, 2, 3]}),
     ("completions", {"prompt": [[1], [2, 3]]}),
-    ("responses", {"input": [{"role": "user", "content": [{"type": "input_image", "image_url": "data:image/png;base64,AA"}]}]}),
+    ("responses", part({"type": "input_image", "image_url": "data:image/png;base64,AA"}, "input")),
 ]  # fmt: skip
 
 

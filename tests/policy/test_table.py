@@ -13,7 +13,12 @@ from regalia.gateway.guard_table import TABLE
 from regalia.policy.document import ACTIONS
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-FORMS = [(route.name, stream) for route in ROUTES for stream in (False, True) if not stream or TABLE[route.name].events]
+FORMS = [
+    (route.name, stream)
+    for route in ROUTES
+    for stream in (False, True)
+    if not stream or TABLE[route.name].events
+]
 CELLS = [(route, stream, action) for route, stream in FORMS for action in ACTIONS]
 HIDDEN = "⟦TEST_WORD_1⟧"
 
@@ -30,7 +35,9 @@ def told(house: House, on: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("route", "stream", "action"), CELLS)
-async def test_what_goes_in_is_guarded_and_recorded(house: House, route: str, stream: bool, action: str) -> None:
+async def test_what_goes_in_is_guarded_and_recorded(
+    house: House, route: str, stream: bool, action: str
+) -> None:
     house.reset(rail(action))
     asks = route != "detokenize"  # its text is known when the tokens have been turned into it
     house.engine.says = [f"You said {HIDDEN if action == 'redact' and asks else SECRET}", ", did", "n't you?"]

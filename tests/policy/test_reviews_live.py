@@ -1,0 +1,182 @@
+"""Held calls on a running server: queued, decided by another person, fetched, called back, all on record."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from policy.live import activate, ask, chat, document, person, record_of, records, said, service_key
+from serving import Exchange, Server, regalia, verify
+
+WORD = "sk_live_abcdefghijklmnopqrstuvwx"  # what the detector of secrets knows
+RAIL: dict[str, Any] = {"id": "look", "action": "hold", "detector": {"use": "secrets"}}
+
+
+@pytest.fixture(scope="module")
+def reviewer(live: Server) -> str:
+    return person(live, "rehema", "reviewer")
+
+
+@pytest.fixture(scope="module")
+def app(live: Server) -> str:
+    """The key of the program whose calls are held."""
+    return service_key(live, "app")
+
+
+def fetch(server: Server, review: str, key: str = "") -> Exchange:
+    """Ask for the answer that waited."""
+    headers = {"authorization": f"Bearer {key or server.api_key}"}
+    reply = httpx.post(f"{server.url}/v1/regalia/reviews/{review}/answer", headers=headers, timeout=60)
+    return Exchange(reply.status_code, reply.headers, b"", reply.content)
+
+
+def held(server: Server, app: str, on: str, stream: bool = False) -> dict[str, Any]:
+    """A call that a rail holds: its review as the caller is told."""
+    activate(server, document({**RAIL, "on": on}))
+    reply = chat(server, app, f"Use {WORD} now.", stream=stream)
+    body = reply.body.removeprefix(b"data: ") if stream and reply.status == 200 else reply.body
+    told = json.loads(body)
+    assert told["error"]["code"] == "held_for_review"
+    assert record_of(server, reply.call)["policy"]["decision"] == "hold"
+    review: dict[str, Any] = told["review"]
+    return review
+
+
+def test_a_request_is_answered_after_another_person_has_released_it(
+    live: Server, app: str, reviewer: str, tmp_path: Path
+) -> None:
+    review = held(live, app, "input")
+    ident = review["id"]
+    assert ask(live, "GET", f"/reviews/{ident}")["state"] == "open"
+    assert fetch(live, ident).status == 409
+    ask(live, "POST", f"/reviews/{ident}/release", status=403)  # an owner is no reviewer
+    where = ["--data-dir", str(live.data_dir), "--api-key", reviewer, "--base-url", live.url, "--json"]
+    assert [row["id"] for row in json.loads(regalia("reviews", "list", *where).stdout)] == [ident]
+    assert WORD in ask(live, "GET", f"/reviews/{ident}/content", key=reviewer)["request"]
+    ask(
+        live, "POST", f"/reviews/{ident}/edit", {"text": "no"}, key=reviewer, status=409
+    )  # there is no answer yet
+    assert ask(live, "POST", f"/reviews/{ident}/release", key=reviewer)["state"] == "released"
+    ask(live, "POST", f"/reviews/{ident}/refuse", key=reviewer, status=409)
+    reply = fetch(live, ident)
+    assert (reply.status, said(reply)) == (200, f"You said: Use {WORD} now.")
+    record = record_of(live, reply.call)
+    assert (record["policy"]["decision"], record["policy"]["review"]) == ("released", ident)
+    again = fetch(live, ident)
+    assert (again.call, again.body) == (reply.call, reply.body)
+    kinds = [record["kind"] for record in live.records() if record.get("review") == ident]
+    assert kinds == ["admin.review_shown", "admin.review_released"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_answer_that_waited_has_a_receipt_of_its_own(
+    live: Server, app: str, reviewer: str, tmp_path: Path, stream: bool
+) -> None:
+    ident = held(live, app, "output", stream)["id"]
+    shown = ask(live, "GET", f"/reviews/{ident}/content", key=reviewer)
+    assert shown["answer"]
+    ask(live, "POST", f"/reviews/{ident}/release", key=reviewer)
+    reply = fetch(live, ident)
+    assert (reply.status, said(reply)) == (200, f"You said: Use {WORD} now.")
+    (tmp_path / "receipt").write_text(live.receipt(reply.call))
+    (tmp_path / "policy").write_text(live.policy())
+    (tmp_path / "response").write_bytes(reply.committed)
+    done = verify(
+        "receipt", str(tmp_path / "receipt"), "--policy", str(tmp_path / "policy"),
+        "--response", str(tmp_path / "response"),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_edited_answer_says_that_it_was_edited(
+    live: Server, app: str, reviewer: str, stream: bool
+) -> None:
+    ident = held(live, app, "output", stream)["id"]
+    ask(live, "POST", f"/reviews/{ident}/edit", {"text": "Please call 1414."}, key=reviewer)
+    reply = fetch(live, ident)
+    assert said(reply) == "Please call 1414."
+    assert WORD not in reply.body.decode()
+    marked = reply.events()[0] if stream else reply.json
+    assert marked["regalia"] == {"review": ident, "edited": True}
+    assert record_of(live, reply.call)["policy"]["decision"] == "edited"
+
+
+def test_a_refused_call_stays_refused(live: Server, app: str, reviewer: str) -> None:
+    ident = held(live, app, "input")["id"]
+    ask(live, "POST", f"/reviews/{ident}/refuse", key=reviewer)
+    reply = fetch(live, ident)
+    assert (reply.status, reply.json["error"]["code"]) == (403, "review_refused")
+
+
+def test_nobody_decides_on_a_call_of_their_own(live: Server) -> None:
+    author = person(live, "amina", "reviewer")
+    who = ask(live, "GET", "/users")["data"]
+    amina = next(user for user in who if user["name"] == "amina")
+    ask(live, "POST", f"/users/{amina['id']}/roles", {"role": "member", "organisation": "default"})
+    activate(live, document({**RAIL, "on": "input"}))
+    told = chat(live, author, WORD).json
+    refused = ask(live, "POST", f"/reviews/{told['review']['id']}/release", key=author, status=409)
+    assert "of their own" in refused["error"]["message"]
+
+
+def test_of_two_reviewers_one_is_too_late(live: Server, app: str, reviewer: str) -> None:
+    other = person(live, "juma", "reviewer")
+    ident = held(live, app, "input")["id"]
+    results: list[int] = []
+
+    def decide(key: str, verdict: str) -> None:
+        headers = {"authorization": f"Bearer {key}"}
+        path = f"{live.url}/v1/regalia/reviews/{ident}/{verdict}"
+        results.append(httpx.post(path, headers=headers, timeout=60).status_code)
+
+    threads = [
+        threading.Thread(target=decide, args=pair) for pair in ((reviewer, "release"), (other, "refuse"))
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(results) == [200, 409]
+    verdicts = [record["verdict"] for record in records(live, "admin.review_released")]
+    verdicts += [record["verdict"] for record in records(live, "admin.review_refused")]
+    assert ask(live, "GET", f"/reviews/{ident}")["state"] in verdicts
+
+
+@pytest.fixture
+def hook() -> Iterator[tuple[str, list[Any]]]:
+    """A place to be called back at, and what it was told."""
+    told: list[Any] = []
+
+    class Hook(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            told.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *arguments: object) -> None: ...
+
+    server = HTTPServer(("127.0.0.1", 0), Hook)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/done", told
+    server.shutdown()
+
+
+def test_the_caller_is_called_back_with_the_id_alone(
+    live: Server, app: str, reviewer: str, hook: tuple[str, list[Any]]
+) -> None:
+    url, told = hook
+    activate(live, document({**RAIL, "on": "input"}))
+    reply = chat(live, app, WORD, metadata={"regalia_callback": url})
+    ident = reply.json["review"]["id"]
+    ask(live, "POST", f"/reviews/{ident}/release", key=reviewer)
+    deadline = time.monotonic() + 20
+    while not told and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert told == [{"review": ident, "state": "released"}]
