@@ -62,7 +62,8 @@ def test_a_wide_erasure_leaves_out_what_is_held_and_says_so(site: Site, scope: S
 
 def newest(site: Site) -> bytes:
     with site.database().read() as connection:
-        return bytes(connection.execute(text("SELECT leaf FROM entries ORDER BY idx DESC")).scalars().first())
+        newest_first = connection.execute(text("SELECT leaf FROM entries ORDER BY idx DESC")).scalars()
+        return bytes(next(iter(newest_first)))
 
 
 def test_a_project_that_a_hold_does_not_touch_goes_at_once(site: Site) -> None:
@@ -137,15 +138,16 @@ def test_lifting_takes_two_persons_and_each_step_is_on_record(site: Site) -> Non
 def test_what_can_not_be_held_is_refused(site: Site) -> None:
     mine, other = said(site, 2, 1), said(site, 2, 1, project="other")
     with site.log() as log:
-        for refused in (
+        attempts: list[Callable[[], object]] = [
             lambda: hold(log, Call.new()),
             lambda: hold(log, *mine, *other),
             lambda: hold(log, *mine, project="other"),
             lambda: hold(log, days=(1, 2)),
             lambda: hold(log),
-        ):
+        ]
+        for attempt in attempts:
             with pytest.raises(RetentionError):
-                refused()
+                attempt()
         publish(log)
         assert site.verify().history.kinds["hold.placed"] == 0
 

@@ -62,7 +62,7 @@ class ApplyRetention(msgspec.Struct, frozen=True, array_like=True, tag="apply-re
     id: str
     by: str
     time: int
-    epochs: dict[str, tuple[tuple[int, str], ...]]
+    epochs: Mapping[str, tuple[tuple[int, str], ...]]
 
 
 class DueContent(msgspec.Struct, frozen=True):
@@ -335,7 +335,7 @@ def _chunks(due: Sequence[Any], epochs: Epochs) -> Iterator[list[Any]]:
 
 def _is_named(one: DueContent | DueIndex, epochs: Epochs) -> bool:
     """Whether the pseudonyms of all that time are at hand; else it is left for the next run."""
-    names = epochs.get(one.project)
+    names = epochs.get(one.project, ())
     return bool(names) and names[0][0] <= max(one.since, 0)
 
 
