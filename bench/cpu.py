@@ -6,7 +6,6 @@ behalf of a process counts as that process's.
 
 import os
 import resource
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -26,9 +25,9 @@ class Meter:
         self._database = database
         self._cluster = cluster
 
-    def read(self) -> Counter[str]:
+    def read(self) -> dict[str, float]:
         """CPU seconds so far, by kind; of PostgreSQL those of its shared processes, too."""
-        spent = Counter[str]()
+        spent = dict.fromkeys(KINDS, 0.0)
         for pid in [self._server, *children(self._server)]:
             spent[LEDGER if "regalia.ledger" in _command(pid) else GATEWAY] += _seconds(pid)
         for pid in [self._upstream, *children(self._upstream)]:
@@ -53,9 +52,9 @@ class Meter:
         return found
 
 
-def spent(before: Mapping[str, float], after: Mapping[str, float]) -> Counter[str]:
+def spent(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
     """What was spent in between."""
-    return Counter({kind: after[kind] - before[kind] for kind in KINDS})
+    return {kind: after[kind] - before[kind] for kind in KINDS}
 
 
 def _command(pid: int) -> str:

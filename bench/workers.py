@@ -10,7 +10,6 @@ import os
 import shutil
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -40,7 +39,7 @@ class Contender:
     target: Target
     meter: Meter
     figures: list[Figures] = field(default_factory=list)
-    cpu: Counter[str] = field(default_factory=Counter)
+    cpu: dict[str, float] = field(default_factory=lambda: dict.fromkeys(KINDS, 0.0))
     calls: float = 0.0
     wall: float = 0.0
 
@@ -49,7 +48,8 @@ class Contender:
         before, began = self.meter.read(), time.monotonic()
         figures = load(self.target, CONNECTIONS, SECONDS)
         self.wall += time.monotonic() - began
-        self.cpu += spent(before, self.meter.read())
+        for kind, seconds in spent(before, self.meter.read()).items():
+            self.cpu[kind] += seconds
         self.figures.append(figures)
         self.calls += figures.per_second * SECONDS
 

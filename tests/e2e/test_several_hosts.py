@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -70,7 +71,7 @@ def second_host(first: Server, make: ServerFactory, *, share: bool = True) -> Se
     return server
 
 
-def database_of(cluster: Cluster, make: ServerFactory, config: dict[str, object]) -> Server:
+def database_of(cluster: Cluster, make: ServerFactory, config: dict[str, Any]) -> Server:
     """A first host that is not started yet."""
     url = cluster.fresh()
     server = make(init=False, **config)

@@ -10,7 +10,7 @@ import select
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, cast
 
 from regalia.storage import Database
 from regalia.vault.errors import ErasureUnderWay, VaultError
@@ -61,10 +61,12 @@ class _Connection:
 class SharedRegister(Register):
     """The register in PostgreSQL. Safe to share between threads, like its base."""
 
+    _db: Any  # a `_Connection` while there is one
+
     def __init__(self, database: Database) -> None:
         self._database = database
         self._lock = threading.RLock()
-        self._db: Any = None
+        self._db = cast(Any, None)
         self._number = secrets.randbits(31)
         with self.reading():
             self.name, version = self._db.execute("SELECT name, version FROM vault").fetchone()
