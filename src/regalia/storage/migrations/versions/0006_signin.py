@@ -26,6 +26,7 @@ def _accounts() -> None:
         sa.Column("user", sa.Text, nullable=False, index=True),
         sa.Column("created", INT64, nullable=False),
         sqlite_with_rowid=False,
+        comment="Which user a provider's subject is. Users are in `users`; a user may have several identities.",
     )
     op.create_table(
         "accounts",
@@ -36,11 +37,13 @@ def _accounts() -> None:
         sa.Column("totp", sa.LargeBinary),
         sa.Column("totp_used", INT64, nullable=False),
         sa.Column("disabled", INT64),
+        comment="Local accounts. `totp` is a sealed secret, `totp_used` the last time step a code was taken for.",
     )
     op.create_table(
         "recovery_codes",
         sa.Column("account", sa.Text, sa.ForeignKey("accounts.name", ondelete="CASCADE"), primary_key=True),
         sa.Column("hash", sa.LargeBinary, primary_key=True),
+        comment="The recovery codes that are left; one goes with its use.",
     )
     op.create_table(
         "attempts",
@@ -49,6 +52,7 @@ def _accounts() -> None:
         sa.Column("failures", sa.Integer, nullable=False),
         sa.Column("last", INT64, nullable=False),
         sa.Column("until", INT64, nullable=False),
+        comment="Failed sign-ins since the last good one, by browser; account '' stands for all unknown names.",
     )
 
 
@@ -62,11 +66,13 @@ def _sessions() -> None:
         sa.Column("created", INT64, nullable=False),
         sa.Column("seen", INT64, nullable=False),
         sa.Column("expires", INT64, nullable=False, index=True),
+        comment="Browser sessions by the keyed hash of their cookie; `provider` is empty for local accounts.",
     )
     op.create_table(
         "signin_states",
         sa.Column("hash", sa.LargeBinary, primary_key=True),
         sa.Column("expires", INT64, nullable=False, index=True),
+        comment="The states that have come back from a provider, so that none comes back twice.",
     )
 
 
@@ -82,6 +88,7 @@ def _scim() -> None:
         sa.Column("document", sa.LargeBinary, nullable=False),
         sa.Column("created", INT64, nullable=False),
         sa.Column("modified", INT64, nullable=False),
+        comment="Users that a provisioning client keeps, by their user id; `user_name_key` is without case.",
     )
     op.create_table(
         "scim_groups",
@@ -90,10 +97,12 @@ def _scim() -> None:
         sa.Column("external_id", sa.Text),
         sa.Column("created", INT64, nullable=False),
         sa.Column("modified", INT64, nullable=False),
+        comment="Groups that a provisioning client keeps; their names are mapped to roles.",
     )
     op.create_table(
         "scim_members",
         sa.Column("group", sa.Text, sa.ForeignKey("scim_groups.id", ondelete="CASCADE"), primary_key=True),
         sa.Column("user", sa.Text, sa.ForeignKey("scim_users.id", ondelete="CASCADE"), primary_key=True),
+        comment="Who is in which group.",
     )
     op.create_index("scim_members_user", "scim_members", ["user"])
