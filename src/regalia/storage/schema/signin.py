@@ -16,7 +16,7 @@ identities = Table(
     Column("user", Text, nullable=False, index=True),
     Column("created", Int64, nullable=False),
     sqlite_with_rowid=False,
-    comment="Which user a provider's subject is. Users are in `users`; a user may have several identities.",
+    comment="Which user a provider's subject is; a user may have several identities.",
 )
 
 accounts = Table(
@@ -29,7 +29,7 @@ accounts = Table(
     Column("totp", LargeBinary),
     Column("totp_used", Int64, nullable=False),
     Column("disabled", Int64),
-    comment="Local accounts. `totp` is a sealed secret, `totp_used` the last time step a code was taken for.",
+    comment="Local accounts. `totp` is sealed, `totp_used` the last time step a code was taken for.",
 )
 
 recovery_codes = Table(
@@ -48,7 +48,7 @@ attempts = Table(
     Column("failures", Integer, nullable=False),
     Column("last", Int64, nullable=False),
     Column("until", Int64, nullable=False),
-    comment="Failed sign-ins since the last good one, by browser; account '' stands for all unknown names.",
+    comment="Failed sign-ins in a row, by browser; account '' stands for all unknown names.",
 )
 
 sessions = Table(

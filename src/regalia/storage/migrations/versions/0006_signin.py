@@ -26,7 +26,7 @@ def _accounts() -> None:
         sa.Column("user", sa.Text, nullable=False, index=True),
         sa.Column("created", INT64, nullable=False),
         sqlite_with_rowid=False,
-        comment="Which user a provider's subject is. Users are in `users`; a user may have several identities.",
+        comment="Which user a provider's subject is; a user may have several identities.",
     )
     op.create_table(
         "accounts",
@@ -37,7 +37,7 @@ def _accounts() -> None:
         sa.Column("totp", sa.LargeBinary),
         sa.Column("totp_used", INT64, nullable=False),
         sa.Column("disabled", INT64),
-        comment="Local accounts. `totp` is a sealed secret, `totp_used` the last time step a code was taken for.",
+        comment="Local accounts. `totp` is sealed, `totp_used` the last time step a code was taken for.",
     )
     op.create_table(
         "recovery_codes",
@@ -52,7 +52,7 @@ def _accounts() -> None:
         sa.Column("failures", sa.Integer, nullable=False),
         sa.Column("last", INT64, nullable=False),
         sa.Column("until", INT64, nullable=False),
-        comment="Failed sign-ins since the last good one, by browser; account '' stands for all unknown names.",
+        comment="Failed sign-ins in a row, by browser; account '' stands for all unknown names.",
     )
 
 
