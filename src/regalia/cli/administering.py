@@ -1,11 +1,11 @@
 """How administrative commands reach an instance: through its server, or, where none runs, by themselves.
 
-With an API key (`--api-key`, `REGALIA_API_KEY`) the server is asked, with that key's roles. Without one the
-command opens the data directory itself, with an owner's powers, on record as this machine's user; if a
-server holds the directory, it is asked with the key in `client.json`.
+With an API key (`--api-key`, `REGALIA_API_KEY`) the server is asked, with that key's roles. Without one, the
+server is asked with the key in `client.json`, if there is one and a server answers; otherwise the command
+opens the data directory itself (`regalia.cli.here`), with an owner's powers, on record as this machine's
+user. What that takes is imported only then: most commands should not wait for it.
 """
 
-import asyncio
 import inspect
 from collections.abc import Callable
 from functools import wraps
@@ -14,28 +14,12 @@ from typing import Annotated, Any, get_type_hints
 
 import msgspec
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from regalia.cli.http import request
-from regalia.cli.local import os_user
+from regalia.cli.http import NoServer, request
 from regalia.cli.options import DEFAULT_DATA_DIR, DatabaseUrl, DataDir, Json
-from regalia.cli.profile import load_profile
-from regalia.config import load_config
-from regalia.errors import AuditUnavailable, RegaliaError
-from regalia.identity import KeyRing
-from regalia.identity.live import LiveTenants
-from regalia.identity.principal import local_actor
-from regalia.instance import database_of, identity_of
-from regalia.instance.directory import secret_of
-from regalia.instance.tenancy import Tenancy
-from regalia.instance.tenancy.operations import BASE, decoded, matched
-from regalia.ledger import Entry, KeyFiles, LedgerLocked
-from regalia.ledger.keeping import Action
-from regalia.ledger.log import Log
-from regalia.ledger.wire import Where
-from regalia.storage import check_schema, open_database
+from regalia.cli.profile import has_profile, load_profile
 
+BASE = "/v1/regalia"
 _MAX_ANSWER = 64 * 1024 * 1024
 
 
@@ -82,10 +66,14 @@ class Administration:
         content = msgspec.json.encode(given) if body is not None else b""
         if self._api_key is not None:
             return self._from_server(method, path, content)
-        try:
-            return self._here(method, path, content)
-        except LedgerLocked:
-            return self._from_server(method, path, content)
+        if has_profile(self.data_dir):
+            try:
+                return self._from_server(method, path, content)
+            except NoServer:
+                pass  # then there is nobody to ask but ourselves
+        from regalia.cli.here import perform
+
+        return perform(self.data_dir, self.database, self.config, method, BASE + path, content)
 
     def show(self, answer: Any, text: str) -> None:
         """Print an answer: as JSON or as its id if that is asked for, else as the text."""
@@ -100,6 +88,9 @@ class Administration:
         if self.as_json:
             typer.echo(msgspec.json.encode(rows).decode())
             return
+        from rich.console import Console
+        from rich.table import Table
+
         table = Table(box=None, pad_edge=False)
         for title in columns.values():
             table.add_column(title, overflow="fold")
@@ -111,59 +102,6 @@ class Administration:
         profile = load_profile(self.data_dir, self._api_key, self._base_url)
         with request(profile, method, BASE + path, content or None) as response:
             return msgspec.json.decode(response.read(_MAX_ANSWER))
-
-    def _here(self, method: str, path: str, content: bytes) -> Any:
-        settings = load_config(
-            self.config, {"data_dir": str(self.data_dir), "database": self.database or None}
-        )
-        url = database_of(self.data_dir, settings.database).engine.url.render_as_string(hide_password=False)
-        origin, keys = identity_of(self.data_dir).origin, KeyFiles.under(self.data_dir / "keys")
-        name = f"command-{os_user()}"
-        log = Log.open(Where(self.data_dir, url, name, origin, keys, settings.vault.root_key))
-        try:
-            database = open_database(url)
-            check_schema(database)
-
-            async def perform() -> Any:
-                secret = secret_of(self.data_dir)
-                live = LiveTenants(database, KeyRing(secret, {}))
-                await live.refresh()
-
-                async def append(record: bytes) -> int:
-                    (result,) = log.append([Entry(record)])
-                    if not isinstance(result, int):
-                        raise result
-                    return result
-
-                async def keep(action: Action) -> dict[str, Any]:
-                    done: dict[str, Any] = msgspec.json.decode(log.keep(action))
-                    return done
-
-                labels = settings.tenancy.classifications
-                two = settings.policy.approvals
-                at = Tenancy(database, live, append, secret, keep=keep, labels=labels, approvals=two)
-                return await _perform(at, method, path, content)
-
-            answer = asyncio.run(perform())
-            database.close()
-            log.publish()
-            if log.publish_failure:
-                raise AuditUnavailable(log.publish_failure)
-            return answer
-        finally:
-            log.close()
-
-
-async def _perform(at: Tenancy, method: str, path: str, content: bytes) -> Any:
-    where, _, query = path.partition("?")
-    found = matched(method, BASE + where)
-    if found is None:
-        raise RegaliaError(f"there is no operation {method} {path}")
-    operation, parameters = found
-    asked = dict(pair.split("=", 1) for pair in query.split("&") if pair) | parameters
-    body = decoded(content, operation.body) if operation.body else None
-    answer = await operation.run(at, local_actor(f"os:{os_user()}"), asked, body)
-    return msgspec.json.decode(msgspec.json.encode(answer))
 
 
 def administers(command: Callable[..., None]) -> Callable[..., None]:

@@ -1,78 +1,77 @@
-"""`regalia`: the commands, one module a noun."""
+"""`regalia`: the commands, one module a noun.
+
+A command imports only its own module: together they bring in the whole server, which takes seconds on a busy
+machine. All are imported where all are shown.
+"""
 
 import sys
+from importlib import import_module
 
 import typer
 
 from regalia import __version__
-from regalia.cli import (
-    accounts,
-    apikeys,
-    archive,
-    ask,
-    audit,
-    backup,
-    budgets,
-    content,
-    db,
-    holds,
-    init,
-    keys,
-    log,
-    members,
-    models,
-    orgs,
-    policy,
-    prices,
-    projects,
-    receipts,
-    retention,
-    reviews,
-    roles,
-    serve,
-    usage,
-    witness,
-)
 from regalia.errors import RegaliaError
 
-app = typer.Typer(
-    name="regalia",
-    help="Open-weight models on your own hardware, behind the OpenAI API, with a receipt for every answer.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    add_completion=False,
-    rich_markup_mode="markdown",
-)
-app.command(help=init.HELP)(init.init)
-app.command(help=serve.HELP)(serve.serve)
-app.command(help=ask.HELP)(ask.ask)
-app.command(help=backup.BACKUP_HELP)(backup.backup)
-app.command(help=backup.RESTORE_HELP)(backup.restore)
-app.command(help=roles.HELP)(roles.roles)
-app.command(help=usage.HELP)(usage.usage)
-app.add_typer(orgs.app, name="orgs")
-app.add_typer(projects.app, name="projects")
-app.add_typer(members.app, name="members")
-app.add_typer(apikeys.app, name="apikeys")
-app.add_typer(budgets.app, name="budgets")
-app.add_typer(prices.app, name="prices")
-app.add_typer(models.app, name="models")
-app.add_typer(log.app, name="log")
-app.add_typer(keys.app, name="keys")
-app.add_typer(db.app, name="db")
-app.add_typer(receipts.app, name="receipts")
-app.add_typer(content.app, name="content")
-app.add_typer(policy.app, name="policy")
-app.add_typer(reviews.app, name="reviews")
-app.add_typer(retention.app, name="retention")
-app.add_typer(holds.app, name="hold")
-log.app.command()(archive.archive)
-app.add_typer(accounts.app, name="accounts")
-app.add_typer(audit.app, name="audit")
-app.add_typer(witness.app, name="witness")
+HELP = "Open-weight models on your own hardware, behind the OpenAI API, with a receipt for every answer."
+COMMANDS = {  # command: its module, its function, its help there
+    "init": ("init", "init", "HELP"),
+    "serve": ("serve", "serve", "HELP"),
+    "ask": ("ask", "ask", "HELP"),
+    "backup": ("backup", "backup", "BACKUP_HELP"),
+    "restore": ("backup", "restore", "RESTORE_HELP"),
+    "roles": ("roles", "roles", "HELP"),
+    "usage": ("usage", "usage", "HELP"),
+}
+GROUPS = {  # noun: its module
+    "orgs": "orgs",
+    "projects": "projects",
+    "members": "members",
+    "apikeys": "apikeys",
+    "budgets": "budgets",
+    "prices": "prices",
+    "models": "models",
+    "log": "log",
+    "keys": "keys",
+    "db": "db",
+    "receipts": "receipts",
+    "content": "content",
+    "policy": "policy",
+    "reviews": "reviews",
+    "retention": "retention",
+    "hold": "holds",
+    "accounts": "accounts",
+    "audit": "audit",
+    "witness": "witness",
+}
 
 
-@app.command(help="Print the version.")
+def command_line(wanted: str = "") -> typer.Typer:
+    """The command line, with that command or noun only if it is known, else with all."""
+    app = typer.Typer(
+        name="regalia",
+        help=HELP,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        add_completion=False,
+        rich_markup_mode="markdown",
+    )
+    known = wanted in COMMANDS or wanted in GROUPS or wanted == "version"
+    for name, (module, function, help_text) in COMMANDS.items():
+        if not known or name == wanted:
+            found = import_module(f"regalia.cli.{module}")
+            app.command(name, help=getattr(found, help_text))(getattr(found, function))
+    for name, module in GROUPS.items():
+        if not known or name == wanted:
+            app.add_typer(import_module(f"regalia.cli.{module}").app, name=name)
+    app.command(help="Print the version.")(version)
+    app.callback()(_regalia)
+    return app
+
+
+def _regalia() -> None:
+    """With this there is always a command to name, also where only one is imported."""
+
+
 def version() -> None:
     """Print the version."""
     typer.echo(f"regalia {__version__}")
@@ -81,7 +80,7 @@ def version() -> None:
 def main() -> None:
     """Run the command line; an expected error is one sentence on stderr and exit code 1."""
     try:
-        app()
+        command_line(sys.argv[1] if len(sys.argv) > 1 else "")()
     except RegaliaError as error:
         typer.echo(f"regalia: {error}", err=True)
         sys.exit(1)

@@ -13,6 +13,10 @@ _TIMEOUT_S = 900
 _MAX_BODY = 64 * 1024 * 1024
 
 
+class NoServer(RegaliaError):
+    """Nobody listens there, so nothing was asked."""
+
+
 @contextmanager
 def request(
     profile: Profile, method: str, path: str, body: bytes | None = None
@@ -30,6 +34,8 @@ def request(
         if response.status != 200:
             raise RegaliaError(_explain(response.status, response.read(_MAX_BODY)))
         yield response
+    except ConnectionRefusedError as error:
+        raise NoServer(f"no server listens at {profile.base_url}; is it running?") from error
     except (OSError, http.client.HTTPException) as error:
         raise RegaliaError(
             f"no answer from {profile.base_url} ({error or type(error).__name__}); is the server running?"

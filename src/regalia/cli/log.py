@@ -9,6 +9,7 @@ from typing import Annotated
 import msgspec
 import typer
 
+from regalia.cli.archive import archive
 from regalia.cli.options import DEFAULT_DATA_DIR, DataDir, Json
 from regalia.config import load_config
 from regalia.errors import RegaliaError
@@ -22,6 +23,7 @@ from regalia_verify.note import Checkpoint, SignedNote
 from regalia_verify.source import TILE_WIDTH, Folder, TiledLog
 
 app = typer.Typer(help="The transparency log.", no_args_is_help=True)
+app.command()(archive)
 
 
 @app.command()

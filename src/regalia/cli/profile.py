@@ -22,6 +22,11 @@ def save_profile(data_dir: Path, profile: Profile) -> None:
         file.write(msgspec.json.encode(profile))
 
 
+def has_profile(data_dir: Path) -> bool:
+    """Whether a key is saved in the data directory."""
+    return (data_dir / "client.json").exists()
+
+
 def load_profile(data_dir: Path, api_key: str | None, base_url: str | None) -> Profile:
     """The options given, completed from `client.json`. Raises RegaliaError where no key is found."""
     saved: Profile | None = None

@@ -10,7 +10,6 @@ from rich.table import Table
 from regalia.cli.options import Json
 from regalia.identity import MATRIX, ROLES
 from regalia.identity.roles import CONFLICTS, PERSONAL
-from regalia.instance.tenancy.operations import matrix
 
 HELP = """Print the roles and what each may do; docs/roles.md explains them.
 
@@ -27,6 +26,8 @@ def roles(
         typer.echo(markdown())
         return
     if as_json:
+        from regalia.instance.tenancy.operations import matrix  # it brings the whole server along
+
         typer.echo(msgspec.json.encode(matrix()).decode())
         return
     console = Console(soft_wrap=True)
