@@ -12,6 +12,14 @@ from pathlib import Path
 import httpx
 import pytest
 
+from regalia.instance import database_of, identity_of
+from regalia.instance.backup import back_up, restore
+from regalia.ledger import KeyFiles
+from regalia.ledger.fsck import check_log
+from regalia_verify.log import verify_log
+from regalia_verify.policy import TrustPolicy
+from regalia_verify.receipt import verify_receipt
+from regalia_verify.source import Folder, open_source
 from serving import REGALIA, FakeEngine, Server, ServerDidNotStart, free_port, regalia, verify
 
 
@@ -168,3 +176,37 @@ def test_a_data_directory_that_was_rolled_back_halts(town: Town, tmp_path: Path)
     older.rename(town.server.data_dir)
     with pytest.raises(ServerDidNotStart, match="contradicts what was witnessed"):
         town.server.start()
+
+
+def test_after_new_keys_the_witnesses_go_on_with_the_new_policy(town: Town, tmp_path: Path) -> None:
+    """Restart, witnesses that are told, receipts under the old and new policy, backup, restore, fsck."""
+    data_dir = town.server.data_dir
+    before, _ = _ask(town, tmp_path)
+    assert _receipt(town, before, "?witnessed=true").status_code == 200
+    running = regalia("keys", "rotate", "--data-dir", str(data_dir), check=False)
+    assert "stop it while the keys change" in running.stderr
+    town.server.stop()
+    regalia("keys", "rotate", "--data-dir", str(data_dir))
+    town.server.start()
+    call, _ = _ask(town, tmp_path)
+    assert _receipt(town, call).status_code == 200  # not witnessed yet: they don't know the new keys
+    with town.server.http() as client:
+        renewed = client.get("/log/policy").text
+    (tmp_path / "renewed.txt").write_text(renewed)
+    for witness in town.witnesses:
+        regalia("witness", "add-log", str(tmp_path / "renewed.txt"), "--data-dir", str(witness.data_dir))
+    matured = _receipt(town, call, "?witnessed=true")
+    assert matured.status_code == 200, matured.text
+    earlier = _receipt(town, before)
+    back_up(data_dir, tmp_path / "backup")
+    restore(tmp_path / "backup", tmp_path / "restored")
+    keys, origin = KeyFiles.under(tmp_path / "restored" / "keys"), identity_of(data_dir).origin
+    assert check_log(tmp_path / "restored", database_of(tmp_path / "restored"), origin, keys, "").sound
+    for text in (town.policy.read_text(), renewed):
+        policy = TrustPolicy.parse(text)
+        assert verify_receipt(matured.content, policy).endorsement.witnessed
+        assert verify_receipt(earlier.content, policy).endorsement.witnessed
+        report = verify_log(open_source(f"{town.server.url}/log"), policy)
+        assert report.history.kinds["log.key_rotated"] == 1
+    pinned = TrustPolicy.parse((tmp_path / "log-policy.txt").read_text())
+    verify_log(Folder(tmp_path / "restored" / "log"), pinned)
