@@ -1,4 +1,4 @@
-"""As a new user would: put a pack in force, see personal data kept from the model, and the decision recorded."""
+"""As a new user would: a pack put in force, personal data kept from the model, the decision on record."""
 
 import json
 import time

@@ -185,35 +185,34 @@ async def test_a_number_in_arguments_stays_json_when_it_is_redacted(house: House
     assert asked[2]["content"] == "⟦KE_ID_1⟧", "the same everywhere"
 
 
+CHAT, RESPONSES = "chat.completions", "responses"
+HI = {"messages": [{"role": "user", "content": "hi"}]}
+TOOL = {"type": "function", "function": {"name": "f", "description": SECRET}}
+HALVES = [{"type": "text", "text": SECRET[:4]}, {"type": "text", "text": SECRET[4:]}]
+CALLED = {"type": "function_call", "call_id": "call_1", "name": "f", "arguments": json.dumps({"x": SECRET})}
 PLACES: list[tuple[str, dict[str, Any]]] = [
-    ("chat.completions", {"messages": [{"role": "user", "content": SECRET}]}),
-    ("chat.completions", {"messages": [{"role": "system", "content": SECRET}, {"role": "user", "content": "hi"}]}),
-    ("chat.completions", {"messages": [{"role": "user", "content": [{"type": "text", "text": SECRET}]}]}),
-    (
-        "chat.completions",
-        {"messages": [{"role": "user", "content": [{"type": "text", "text": SECRET[:4]}, {"type": "text", "text": SECRET[4:]}]}]},
-    ),
-    ("chat.completions", {"messages": [{"role": "user", "name": SECRET, "content": "hi"}]}),
-    ("chat.completions", {"messages": [{"role": "tool", "tool_call_id": "call_1", "content": SECRET}]}),
-    (
-        "chat.completions",
-        {"messages": [{"role": "user", "content": "hi"}], "tools": [{"type": "function", "function": {"name": "f", "description": SECRET}}]},
-    ),
-    ("chat.completions", {"messages": [{"role": "user", "content": "hi"}], "stop": [SECRET]}),
-    ("chat.completions", {"messages": [{"role": "user", "content": "hi"}], "user": SECRET}),
-    ("chat.completions", {"messages": [{"role": "user", "content": "hi"}], "metadata": {SECRET: "x"}}),
-    ("chat.completions", {"messages": [{"role": "user", "content": "hi"}], "of_tomorrow": {"deep": [{"er": SECRET}]}}),
+    (CHAT, {"messages": [{"role": "user", "content": SECRET}]}),
+    (CHAT, {"messages": [{"role": "system", "content": SECRET}, {"role": "user", "content": "hi"}]}),
+    (CHAT, {"messages": [{"role": "user", "content": [{"type": "text", "text": SECRET}]}]}),
+    (CHAT, {"messages": [{"role": "user", "content": HALVES}]}),
+    (CHAT, {"messages": [{"role": "user", "name": SECRET, "content": "hi"}]}),
+    (CHAT, {"messages": [{"role": "tool", "tool_call_id": "call_1", "content": SECRET}]}),
+    (CHAT, {**HI, "tools": [TOOL]}),
+    (CHAT, {**HI, "stop": [SECRET]}),
+    (CHAT, {**HI, "user": SECRET}),
+    (CHAT, {**HI, "metadata": {SECRET: "x"}}),
+    (CHAT, {**HI, "of_tomorrow": {"deep": [{"er": SECRET}]}}),
     ("completions", {"prompt": ["one", SECRET]}),
     ("completions", {"prompt": "x", "suffix": SECRET}),
-    ("responses", {"input": SECRET}),
-    ("responses", {"input": "hi", "instructions": SECRET}),
-    ("responses", {"input": [{"role": "user", "content": [{"type": "input_text", "text": SECRET}]}]}),
-    ("responses", {"input": [{"type": "function_call_output", "call_id": "call_1", "output": SECRET}]}),
-    ("responses", {"input": [{"type": "function_call", "call_id": "call_1", "name": "f", "arguments": json.dumps({"x": SECRET})}]}),
+    (RESPONSES, {"input": SECRET}),
+    (RESPONSES, {"input": "hi", "instructions": SECRET}),
+    (RESPONSES, {"input": [{"role": "user", "content": [{"type": "input_text", "text": SECRET}]}]}),
+    (RESPONSES, {"input": [{"type": "function_call_output", "call_id": "call_1", "output": SECRET}]}),
+    (RESPONSES, {"input": [CALLED]}),
     ("embeddings", {"input": ["one", SECRET]}),
     ("tokenize", {"prompt": SECRET}),
     ("tokenize", {"messages": [{"role": "user", "content": SECRET}]}),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("route", "fields"), PLACES)

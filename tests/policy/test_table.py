@@ -31,7 +31,8 @@ def told(house: House, on: str) -> dict[str, Any]:
     """What the record says of the one rail that looked there."""
     rails = [told for told in house.outcome["policy"]["rails"] if told["on"] == on]
     assert len(rails) == 1, house.outcome["policy"]
-    return rails[0]
+    only: dict[str, Any] = rails[0]
+    return only
 
 
 @pytest.mark.parametrize(("route", "stream", "action"), CELLS)

@@ -10,6 +10,7 @@
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import msgspec
 
@@ -84,7 +85,7 @@ def decide(pack: Pack, facts: Facts, scans: Mapping[str, Scan]) -> Decision:
     return Decision(action, decisive, tuple(ran), tuple(redactions))
 
 
-def _act(rail: Rail, facts: Facts, hits: Sequence[Hit], failure: str) -> tuple[Action | str, str]:
+def _act(rail: Rail, facts: Facts, hits: Sequence[Hit], failure: str) -> tuple[Action | Literal[""], str]:
     """What the rail does ("" for nothing), and what of it failed."""
     if failure:
         return rail.on_failure, failure

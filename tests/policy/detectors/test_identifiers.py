@@ -14,6 +14,7 @@ from regalia.policy.detectors.recogniser import THRESHOLD
 from regalia.policy.normalise import normalise
 
 EVERYTHING = Identifiers()
+QUICK = ("identifiers", "secrets", "language", "unicode")
 
 
 def found(text: str, detector: Identifiers = EVERYTHING) -> list[tuple[str, str]]:
@@ -187,7 +188,7 @@ HOSTILE = {
 def test_a_hostile_megabyte_is_read_to_its_end(name: str) -> None:
     """In pieces, as detectors are given it; four of them, as all are alike. The time-out is the bound."""
     text = normalise(HOSTILE[name]).text
-    made = [factory({}, Resources()) for key, factory in DETECTORS.items() if key != "semantic"]
+    made = [DETECTORS[key]({}, Resources()) for key in QUICK]
     for begins in range(0, min(len(text), 4 * 32_768), 32_768):
         for detector in made:
             assert isinstance(detector, Detector)
@@ -211,7 +212,7 @@ def test_no_detector_opens_a_socket_or_resolves_a_name(monkeypatch: pytest.Monke
         "mail a@unknown-domain.example, VAT DE136695976, IBAN DE89370400440532013000, call +60123456789, sk-"
         + "a1" * 20
     )
-    for name, factory in DETECTORS.items():
-        detector = factory({}, Resources()) if name != "semantic" else None
-        if isinstance(detector, Detector):
-            assert isinstance(detector.find(text), list)
+    for name in QUICK:
+        detector = DETECTORS[name]({}, Resources())
+        assert isinstance(detector, Detector)
+        assert isinstance(detector.find(text), list)
