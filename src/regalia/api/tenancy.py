@@ -26,13 +26,19 @@ def _handler(instance: Instance, operation: Operation) -> HTTPRouteHandler:
     async def handle(request: Request[Any, Any, Any]) -> Response[bytes]:
         actor = asker(instance, request)
         body = decoded(await request.body(), operation.body) if operation.body else None
-        query = {name: request.query_params.get(name, "") for name in operation.query}
+        query = {name: _given(request, name) for name in operation.query}
         within = {name: request.path_params[f"in_{name}"] for name in operation.parameters}
         answer = await operation.run(instance.tenancy, actor, query | within, body)
         headers = {"cache-control": "no-store"}  # keys and contents pass here
         return Response(_encode(answer), media_type=MediaType.JSON, headers=headers)
 
     return handle
+
+
+def _given(request: Request[Any, Any, Any], name: str) -> str:
+    """A parameter of the query; all values with commas between if it is given several times, as lists are."""
+    asked = request.query_params
+    return ",".join([*asked.getall(name, []), *asked.getall(f"{name}[]", [])])
 
 
 def describe_operations() -> tuple[dict[str, Any], dict[str, Any]]:

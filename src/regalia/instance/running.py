@@ -21,7 +21,8 @@ from regalia.gateway import Gateway, Metrics
 from regalia.gateway.guard import Guard
 from regalia.identity import KeyRing, Pseudonyms
 from regalia.identity.live import LiveTenants
-from regalia.instance import metering, organization  # noqa: F401 - they add the API's operations
+from regalia.instance import metering as _metering_operations  # noqa: F401 - it adds operations
+from regalia.instance import organization as _organization_operations  # noqa: F401 - it adds operations
 from regalia.instance.directory import InstanceError, database_of, identity_of, secret_of
 from regalia.instance.keeping import applying_retention
 from regalia.instance.policies import PolicyWatch, resources_of

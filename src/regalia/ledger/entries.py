@@ -1,6 +1,7 @@
 """All entries of the log, in order, as one moment of the database and the published files give them."""
 
 from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
 
 from sqlalchemy import Connection, func, select, text
@@ -41,6 +42,16 @@ def all_entries(connection: Connection, folder: Path, first: int = 0) -> Iterato
             if found:
                 continue
         raise LogDamaged(f"entry {expected} of {size} is missing from the database: run `regalia log fsck`")
+
+
+def last_entries(
+    connection: Connection, folder: Path, before: int | None, count: int
+) -> list[tuple[int, bytes]]:
+    """At most `count` entries below the index `before` (None: all), the newest first. Raises LogDamaged."""
+    size = int(connection.execute(select(log_state.c.size)).scalar_one())
+    end = size if before is None else min(before, size)
+    found = all_entries(connection, folder, max(0, end - count))
+    return list(takewhile(lambda entry: entry[0] < end, found))[::-1]
 
 
 def _bundled(folder: Path, first: int, end: int) -> Iterator[tuple[int, bytes]]:

@@ -68,11 +68,12 @@ def operation(
     tag: str = "administration",
     body: type[msgspec.Struct] | None = None,
     query: tuple[str, ...] = (),
+    base: str = BASE,
 ) -> Callable[[Callable[[Tenancy, Principal, Asked, Any], Awaitable[object]]], None]:
-    """Add an operation below BASE; decorates the function that runs it."""
+    """Add an operation below `base`; decorates the function that runs it."""
 
     def add(run: Callable[[Tenancy, Principal, Asked, Any], Awaitable[object]]) -> None:
-        OPERATIONS.append(Operation(method, BASE + path, summary, tag, run, body, query))
+        OPERATIONS.append(Operation(method, base + path, summary, tag, run, body, query))
 
     return add
 

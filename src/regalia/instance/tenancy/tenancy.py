@@ -13,6 +13,7 @@ from decimal import Decimal
 from typing import Any, TypeVar
 
 import msgspec
+import structlog
 from sqlalchemy import Connection, select, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
@@ -27,6 +28,7 @@ from regalia.ledger.keeping import Action
 from regalia.storage import Database
 from regalia.storage.schema.tenancy import identity_state
 
+_LOG = structlog.get_logger()
 T = TypeVar("T")
 Write = Callable[[Connection, int], T]
 """Writes a change within its transaction, given the generation to mark rows with."""
@@ -39,7 +41,8 @@ class Tenancy:
 
     `append` makes an event's record durable and gives its index; it raises AuditUnavailable. `reveal` opens
     what was said in a call; without it no content can be read here. `approvals` is how many people must agree
-    to a policy. `keep` changes what is kept and for how long.
+    to a policy. `keep` changes what is kept and for how long. `entries` gives so many of the log's entries
+    below an index, the newest first.
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class Tenancy:
         *,
         reveal: Callable[[str], Awaitable[tuple[Part, ...]]] | None = None,
         keep: Callable[[Action], Awaitable[dict[str, Any]]] | None = None,
+        entries: Callable[[int | None, int], Awaitable[list[tuple[int, bytes]]]] | None = None,
         labels: tuple[str, ...] = ("public", "official", "restricted", "secret"),
         approvals: int = 1,
         grid: Decimal | None = None,
@@ -62,6 +66,7 @@ class Tenancy:
         self.secret = secret
         self.reveal = reveal
         self.keep = keep
+        self.entries = entries
         self.labels = labels
         self.approvals = approvals
         self.grid = grid
@@ -146,7 +151,8 @@ def _as_seen(error: Exception) -> Exception:
     if isinstance(error, IntegrityError):
         return ApiError(409, "exists_already", "There is one of that name already.")
     if isinstance(error, SQLAlchemyError):
-        return ApiError(503, "database_unavailable", "The database could not write it.", retry_after=1)
+        _LOG.warning("the database refused", reason=str(error.__cause__ or error))
+        return ApiError(503, "database_unavailable", "The database could not do it.", retry_after=1)
     return error
 
 
