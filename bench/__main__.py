@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import engine, erasure, gateway, rivals, sealed, verifier, workers
+from bench import engine, erasure, gateway, rails, rivals, sealed, verifier, workers
 from bench.report import Ratio, machine, write_between_marks
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "performance.md"
@@ -29,6 +29,7 @@ PARTS: dict[str, tuple[str, Callable[[], tuple[str, list[Ratio]]]]] = {
     "engine": ("The embedded engine", engine.run),
     "ledger": ("The ledger alone", ledger),
     "verifier": ("The verifier", verifier.run),
+    "rails": ("Rails: identifiers beside Presidio", rails.run),
     "sealed": ("Sealing and witnessing", sealed.run),
     "erasure": ("Erasing a project", erasure.run),
     "workers": ("Several gateway processes", workers.run),

@@ -28,6 +28,8 @@ LEFT_OUT = (
     "HuggingFace",
 )
 
+REGIONS = ("MY", "SG", "AE", "SA", "KE", "ID", "VN", "DE", "FR", "ES", "PL")
+
 
 class Blank(SpacyNlpEngine):
     """spaCy with a tokeniser and nothing else."""
@@ -45,7 +47,8 @@ def analyzer() -> AnalyzerEngine:
         if any(part in name for part in LEFT_OUT) or "LM" in name:
             continue
         try:
-            registry.add_recognizer(one(supported_language="en"))
+            more = {"supported_regions": REGIONS} if name == "PhoneRecognizer" else {}
+            registry.add_recognizer(one(supported_language="en", **more))
         except Exception as error:
             print(f"left out {name}: {type(error).__name__}: {error}", file=sys.stderr)
     print(f"{len(registry.recognizers)} recognisers", file=sys.stderr)

@@ -21,7 +21,7 @@ from pathlib import Path
 from random import Random
 
 from bench.rails_texts import COUNTRIES, Case, cases
-from bench.report import machine, table, write_between_marks
+from bench.report import Ratio, machine, table, write_between_marks
 
 from regalia.policy.detector import Detector, Resources
 from regalia.policy.detectors import DETECTORS
@@ -183,9 +183,10 @@ def share(right: int, count: int) -> str:
     return f"{right / count if count else 0:.3f} ({low:.3f} to {high:.3f})"
 
 
-def quality(count: int, seed: int, with_presidio: bool, misses: list[str] | None) -> tuple[str, list[str]]:
-    """The table, and the bounds that were missed."""
-    rows, missed = [], []
+def quality(count: int, seed: int, with_presidio: bool, misses: list[str] | None) -> tuple[str, list[Ratio]]:
+    """The table, and what is held to a bound."""
+    rows: list[tuple[str, ...]] = []
+    held: list[Ratio] = []
     for country in COUNTRIES:
         texts = list(cases(country, count, Random(f"{seed}-{country}")))  # noqa: S311
         mine = tally(texts, ours(texts), misses)
@@ -206,24 +207,15 @@ def quality(count: int, seed: int, with_presidio: bool, misses: list[str] | None
                     f"{other.precision:.3f}",
                 )
             )
-            if one.recall < bound or one.precision < bound:
-                missed.append(
-                    f"{country}: recall {one.recall:.3f}, precision {one.precision:.3f}, bound {bound}"
-                )
-            if with_presidio and one.f1 <= other.f1:
-                missed.append(f"{country}: F1 {one.f1:.3f} is not ahead of Presidio's {other.f1:.3f}")
+            what = f"{country}, {'form or check digit' if group else 'a word only'}"
+            held += [
+                Ratio(f"{what}: recall", one.recall, bound),
+                Ratio(f"{what}: precision", one.precision, bound),
+            ]
+            if with_presidio:
+                held.append(Ratio(f"{what}: F1 over Presidio's", one.f1 / max(other.f1, 0.001), 1.001))
     head = ("country", "told by", "positives", "recall", "precision", "kind right", *RIVAL)
-    return table(head, rows), missed
-
-
-def _missed(one: Tally, other: Tally | None, bound: float) -> list[str]:
-    """Which bounds a row misses."""
-    found = []
-    if one.recall < bound or one.precision < bound:
-        found.append(f"recall {one.recall:.3f}, precision {one.precision:.3f}, bound {bound}")
-    if other and one.f1 <= other.f1:
-        found.append(f"F1 {one.f1:.3f} is not ahead of Presidio's {other.f1:.3f}")
-    return found
+    return table(head, rows), held
 
 
 PLAIN = (
@@ -253,14 +245,20 @@ def speed() -> str:
 
 
 def _microseconds(call: Callable[[], object], rounds: int = 7, calls: int = 300) -> float:
-    """The best of some rounds."""
+    """The best of some rounds, in time of this thread: other work on the machine counts little."""
     best = float("inf")
     for _ in range(rounds):
-        began = time.perf_counter()
+        began = time.thread_time()
         for _ in range(calls):
             call()
-        best = min(best, time.perf_counter() - began)
+        best = min(best, time.thread_time() - began)
     return best / calls * 1e6
+
+
+def run() -> tuple[str, list[Ratio]]:
+    """The part of `make bench`."""
+    found, held = quality(600, 20261122, True, None)
+    return f"{found}\n\n{speed()}", held
 
 
 def main() -> int:
@@ -273,15 +271,16 @@ def main() -> int:
     parser.add_argument("--no-presidio", action="store_true")
     chosen = parser.parse_args()
     misses: list[str] | None = [] if chosen.misses else None
-    found, missed = quality(chosen.count, chosen.seed, not chosen.no_presidio, misses)
+    found, held = quality(chosen.count, chosen.seed, not chosen.no_presidio, misses)
     print("\n".join([*(misses or []), found, "", speed()]))
     if chosen.write:
         intro = (
             f"{chosen.count} texts a country, seed {chosen.seed}; Presidio {PRESIDIO}. Machine: {machine()}"
         )
         write_between_marks(PAGE, f"{intro}\n\n{found}\n\n{speed()}")
-    for line in missed:
-        print(f"missed: {line}")
+    missed = [ratio for ratio in held if not ratio.holds]
+    for ratio in missed:
+        print(f"missed: {ratio.name}: {ratio.value:.3f}, bound {ratio.bound:g}")
     return 1 if missed else 0
 
 
