@@ -1,7 +1,7 @@
 """`/scim/v2`: SCIM 2.0 (RFC 7644) for a provisioning client that has the configured bearer token."""
 
 import hmac
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -13,7 +13,7 @@ from regalia.api.scim_schemas import RESOURCE_TYPES, SCHEMAS, service_provider_c
 from regalia.errors import ApiError
 from regalia.identity.scim.errors import ScimError
 from regalia.identity.scim.patch import patch_group, patch_user, read_patch
-from regalia.identity.scim.query import read_query
+from regalia.identity.scim.query import asked_in, read_query, read_shown
 from regalia.identity.scim.resources import (
     GROUP_SCHEMA,
     USER_SCHEMA,
@@ -29,6 +29,7 @@ BASE: Final = "/scim/v2"
 MEDIA_TYPE: Final = "application/scim+json"
 LIST_SCHEMA: Final = "urn:ietf:params:scim:api:messages:2.0:ListResponse"
 MAX_BODY: Final = 2 * 1024 * 1024
+_METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _USER_FILTERS: Final = frozenset({"username", "externalid", "id"})
 _GROUP_FILTERS: Final = frozenset({"displayname", "externalid", "id"})
 Req = Request[Any, Any, Any]
@@ -50,18 +51,21 @@ def scim_handlers(instance: Instance) -> list[HTTPRouteHandler]:
         ("GET", "/Schemas/{name:str}", _schema),
         ("GET", "/Users", where.list_users),
         ("POST", "/Users", where.add_user),
+        ("POST", "/Users/.search", where.search_users),
         ("GET", "/Users/{ident:str}", where.show_user),
         ("PUT", "/Users/{ident:str}", where.replace_user),
         ("PATCH", "/Users/{ident:str}", where.patch_user),
         ("DELETE", "/Users/{ident:str}", where.remove_user),
         ("GET", "/Groups", where.list_groups),
         ("POST", "/Groups", where.add_group),
+        ("POST", "/Groups/.search", where.search_groups),
         ("GET", "/Groups/{ident:str}", where.show_group),
         ("PUT", "/Groups/{ident:str}", where.replace_group),
         ("PATCH", "/Groups/{ident:str}", where.patch_group),
         ("DELETE", "/Groups/{ident:str}", where.remove_group),
     ]
-    return [where.handler(method, path, handle) for method, path, handle in routes]
+    found = [where.handler([method], path, handle) for method, path, handle in routes]
+    return [*found, where.handler(_METHODS, "/{other:path}", _nothing)]
 
 
 class _Where:
@@ -72,12 +76,16 @@ class _Where:
         self._base = instance.signin.base_url + BASE
         self._provisioning = provisioning
 
-    def handler(self, method: str, path: str, handle: Handle) -> HTTPRouteHandler:
-        @route(BASE + path, http_method=[HttpMethod(method)], status_code=200, include_in_schema=False)
+    def handler(self, methods: Iterable[str], path: str, handle: Handle) -> HTTPRouteHandler:
+        verbs = [HttpMethod(method) for method in methods]
+
+        @route(BASE + path, http_method=verbs, status_code=200, include_in_schema=False)
         async def answer(request: Req) -> Response[bytes]:
             try:
                 self._authorise(request)
                 status, document = await handle(self._provisioning, request)
+                if document is not None and "Resources" not in document:
+                    document = read_shown(request.query_params).of(document)
             except ScimError as error:
                 status, document = error.status, error.document()
             except ApiError as error:
@@ -99,9 +107,15 @@ class _Where:
             raise ScimError(401, "The bearer token is not the one that is configured here.")
 
     async def list_users(self, at: Provisioning, request: Req) -> Answer:
-        query = read_query(request.query_params, _USER_FILTERS)
+        return await self._users(at, request.query_params)
+
+    async def search_users(self, at: Provisioning, request: Req) -> Answer:
+        return await self._users(at, asked_in(await _body(request)))
+
+    async def _users(self, at: Provisioning, asked: Mapping[str, str]) -> Answer:
+        query, shown = read_query(asked, _USER_FILTERS), read_shown(asked)
         total, found = await at.users(query)
-        return 200, _page(total, query.start, [self._user(one) for one in found])
+        return 200, _page(total, query.start, [shown.of(self._user(one)) for one in found])
 
     async def add_user(self, at: Provisioning, request: Req) -> Answer:
         return 201, self._user(await at.add_user(read_user(await _body(request))))
@@ -123,26 +137,32 @@ class _Where:
         return 204, None
 
     async def list_groups(self, at: Provisioning, request: Req) -> Answer:
-        query = read_query(request.query_params, _GROUP_FILTERS)
+        return await self._groups(at, request.query_params)
+
+    async def search_groups(self, at: Provisioning, request: Req) -> Answer:
+        return await self._groups(at, asked_in(await _body(request)))
+
+    async def _groups(self, at: Provisioning, asked: Mapping[str, str]) -> Answer:
+        query, shown = read_query(asked, _GROUP_FILTERS), read_shown(asked)
         total, found = await at.groups(query)
-        return 200, _page(total, query.start, [self._group(one, request) for one in found])
+        return 200, _page(total, query.start, [shown.of(self._group(one)) for one in found])
 
     async def add_group(self, at: Provisioning, request: Req) -> Answer:
-        return 201, self._group(await at.add_group(read_group(await _body(request))), request)
+        return 201, self._group(await at.add_group(read_group(await _body(request))))
 
     async def show_group(self, at: Provisioning, request: Req) -> Answer:
-        return 200, self._group(await at.group(_ident(request)), request)
+        return 200, self._group(await at.group(_ident(request)))
 
     async def replace_group(self, at: Provisioning, request: Req) -> Answer:
         wanted = read_group(await _body(request))
-        return 200, self._group(await at.change_group(_ident(request), wanted), request)
+        return 200, self._group(await at.change_group(_ident(request), wanted))
 
     async def patch_group(self, at: Provisioning, request: Req) -> Answer:
         changes = read_patch(await _body(request))
         before = (await at.group(_ident(request))).resource
         assert isinstance(before, Group)  # noqa: S101 - `group` gives no other
         after = await at.change_group(_ident(request), patch_group(before, changes))
-        return 200, self._group(after, request)
+        return 200, self._group(after)
 
     async def remove_group(self, at: Provisioning, request: Req) -> Answer:
         await at.remove_group(_ident(request))
@@ -167,7 +187,7 @@ class _Where:
         present = {name: value for name, value in found.items() if value}
         return present | {"active": user.active, "meta": self._meta(kept, "User")}
 
-    def _group(self, kept: Kept, request: Req) -> dict[str, Any]:
+    def _group(self, kept: Kept) -> dict[str, Any]:
         group = kept.resource
         assert isinstance(group, Group)  # noqa: S101 - the caller has asked for groups
         found: dict[str, Any] = {
@@ -178,10 +198,9 @@ class _Where:
         }
         if group.external_id:
             found["externalId"] = group.external_id
-        if "members" not in request.query_params.get("excludedAttributes", "").split(","):
-            found["members"] = [
-                {"value": ident, "$ref": f"{self._base}/Users/{ident}"} for ident in sorted(group.members)
-            ]
+        found["members"] = [
+            {"value": ident, "$ref": f"{self._base}/Users/{ident}"} for ident in sorted(group.members)
+        ]
         return found
 
     def _meta(self, kept: Kept, kind: str) -> dict[str, str]:
@@ -191,6 +210,10 @@ class _Where:
             "lastModified": _time(kept.modified),
             "location": f"{self._base}/{kind}s/{kept.id}",
         }
+
+
+async def _nothing(_at: Provisioning, _request: Req) -> Answer:
+    raise ScimError(404, "There is nothing here.")
 
 
 async def _service_provider_config(_at: Provisioning, _request: Req) -> Answer:

@@ -18,6 +18,7 @@ from regalia.identity.scim.resources import (
     read_flag,
     read_members,
     read_names,
+    read_primary,
     required,
 )
 
@@ -127,7 +128,7 @@ def _change_selected(user: User, op: str, selected: re.Match[str], value: Any) -
     if part == "value":
         changed = [msgspec.structs.replace(email, value=optional(value, "value") or "") for email in found]
     elif part == "primary":
-        changed = [msgspec.structs.replace(email, primary=value in (True, "true", "True")) for email in found]
+        changed = [msgspec.structs.replace(email, primary=read_primary(value)) for email in found]
     else:
         changed = found
     return msgspec.structs.replace(user, emails=(*others, *(email for email in changed if email.value)))

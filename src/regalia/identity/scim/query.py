@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from regalia.identity.scim.errors import ScimError
 
 MAX_RESULTS: Final = 200
+_ALWAYS: Final = frozenset({"schemas", "id", "meta"})
 _EQUALS: Final = re.compile(r'\s*([A-Za-z.]+)\s+eq\s+("(?:[^"\\]|\\.){0,512}"|true|false)\s*', re.IGNORECASE)
 
 
@@ -19,6 +20,21 @@ class Query(msgspec.Struct, frozen=True):
     value: str = ""
     start: int = 1
     count: int = MAX_RESULTS
+
+
+class Shown(msgspec.Struct, frozen=True):
+    """Which attributes of a resource are asked for, in lower case; none named means all."""
+
+    only: frozenset[str] = frozenset()
+    without: frozenset[str] = frozenset()
+
+    def of(self, resource: dict[str, Any]) -> dict[str, Any]:
+        """The resource as it is to be shown; what identifies it is always there."""
+        shown = {name for name in resource if name in _ALWAYS or self._asks(name.lower())}
+        return {name: value for name, value in resource.items() if name in shown}
+
+    def _asks(self, name: str) -> bool:
+        return name in self.only if self.only else name not in self.without
 
 
 def read_query(asked: Mapping[str, str], attributes: frozenset[str]) -> Query:
@@ -33,6 +49,25 @@ def read_query(asked: Mapping[str, str], attributes: frozenset[str]) -> Query:
     start = max(1, _number(asked.get("startIndex", ""), 1))
     count = min(MAX_RESULTS, max(0, _number(asked.get("count", ""), MAX_RESULTS)))
     return Query(attribute, value, start, count)
+
+
+def read_shown(asked: Mapping[str, str]) -> Shown:
+    """Which attributes a request asks for; of an attribute's parts the whole is given."""
+    return Shown(_names(asked.get("attributes", "")), _names(asked.get("excludedAttributes", "")))
+
+
+def asked_in(document: object) -> dict[str, str]:
+    """The parameters of a query that comes as a body (POST …/.search). Raises ScimError."""
+    if not isinstance(document, dict):
+        raise ScimError(400, "An object was expected.", "invalidSyntax")
+    lists = {name: ",".join(map(str, value)) for name, value in document.items() if isinstance(value, list)}
+    plain = {name: str(value) for name, value in document.items() if isinstance(value, str | int)}
+    return plain | lists
+
+
+def _names(text: str) -> frozenset[str]:
+    names = (name.strip().rpartition(":")[2].partition(".")[0].lower() for name in text[:4096].split(","))
+    return frozenset(name for name in names if name)
 
 
 def _text(literal: str) -> str:

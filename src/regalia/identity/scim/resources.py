@@ -20,7 +20,7 @@ class Email(msgspec.Struct, frozen=True, omit_defaults=True):
 
     value: str
     type: str = ""
-    primary: bool = False
+    primary: bool | None = None
 
 
 class User(msgspec.Struct, frozen=True):
@@ -109,8 +109,13 @@ def read_emails(value: object) -> tuple[Email, ...]:
         text = optional(given.get("value"), "emails.value")
         kind = optional(given.get("type"), "emails.type") or ""
         if text:
-            emails.append(Email(text, kind, given.get("primary") in (True, "true", "True")))
+            emails.append(Email(text, kind, read_primary(given.get("primary"))))
     return tuple(emails)
+
+
+def read_primary(value: object) -> bool | None:
+    """Whether an address is the one that counts, None where that is not said."""
+    return None if value is None else value in (True, "true", "True")
 
 
 def read_members(value: object) -> frozenset[str]:
