@@ -33,6 +33,8 @@ AHEAD_MS = 600_000
 IDLE_S = 5.0
 """A slice that was not used for so long goes back, but for this fraction of what is left:"""
 KEEP = 64
+HOLD_S = 3.0
+"""A slice that a refused call waits for stays for so long, for when it is tried again."""
 
 Receipt = Callable[[str], Awaitable[str]]
 _kind = msgspec.json.Decoder(dict[str, object]).decode
@@ -167,10 +169,10 @@ class Keeper:
         for row in done:
             share = metering.shares.get((row.budget, row.period))
             if share is not None:
-                if row.wanted:
+                if row.wanted or row.granted <= share.granted:
                     share.ask_after = now + LOOK_S
-                else:
-                    share.wanted = 0
+                if share.wanted and not row.wanted:
+                    share.wanted, share.held_until = 0, now + HOLD_S
                 share.granted, share.asked = row.granted, row.wanted
 
     def _tell(self, budget: Budget, period: str, spent: int) -> None:
@@ -208,7 +210,7 @@ def _wish(share: Share, now: float, among: int) -> store.Wish | None:
     one lacks it.
     """
     left = share.available
-    if share.others_lack:
+    if share.others_lack and now >= share.held_until:
         return store.Wish(share.budget.id, share.period, back=left) if left > 0 else None
     if share.asked and now - share.last_used > IDLE_S:  # whoever wanted it has gone
         share.wanted = 0
@@ -219,7 +221,8 @@ def _wish(share: Share, now: float, among: int) -> store.Wish | None:
         return store.Wish(share.budget.id, share.period, back=left - keep)
     low = max(share.wanted, share.reserved, keep)
     if left < low and spendable > left and now >= share.ask_after:
-        return store.Wish(share.budget.id, share.period, more=low - left)
+        need = max(share.wanted - left, 0)
+        return store.Wish(share.budget.id, share.period, more=low - left, need=need)
     return None
 
 

@@ -16,6 +16,7 @@ class Share:
         "asked",
         "budget",
         "granted",
+        "held_until",
         "last_used",
         "loaded",
         "others",
@@ -35,6 +36,7 @@ class Share:
         self.others = 0  # what other processes have spent, as of the last look
         self.wanted = 0  # the largest amount that was refused for lack of a slice
         self.asked = 0  # what of it the database knows to be lacking
+        self.held_until = 0.0  # monotonic: it got what it lacked, and the call that needs it is to find it
         self.others_lack = False  # another process lacks a slice, and goes first
         self.last_used = 0.0  # monotonic
         self.ask_after = 0.0  # monotonic: nothing was free when it was asked for

@@ -53,12 +53,13 @@ class Row(msgspec.Struct, frozen=True):
 
 
 class Wish(msgspec.Struct, frozen=True):
-    """That a share be `more` than now, or less by `back`; neither: that nothing more is wanted."""
+    """That a share be `more` than now, or less by `back`; a refused call needs `need` of what is more."""
 
     budget: str
     period: str
     more: int = 0
     back: int = 0
+    need: int = 0
 
 
 def generation(database: Database) -> int:
@@ -112,8 +113,8 @@ def exchange(database: Database, process: str, wishes: Iterable[Wish], among: in
 
     The sum of what all processes were granted or have spent never exceeds a budget: its row is locked
     while a slice is taken. A slice is what is needed, or a fraction of what is free if that is more, so that
-    slices shrink as a budget does. What a process does not get stays `wanted`, and the others, who see that,
-    give back what they do not use.
+    slices shrink as a budget does. What a process needs and does not get stays `wanted`, and the others, who
+    see that, give back what they do not use.
     """
     done = []
     with database.write() as connection:
@@ -139,7 +140,7 @@ def _exchange(connection: Connection, process: str, wish: Wish, amount: int, amo
         more = -max(min(max(wish.back, -free), granted - spent), 0)
     else:
         more = min(free, max(wish.more, free // (SHARE * among))) if wish.more else 0
-    lacking = max(wish.more - more, 0)
+    lacking = max(wish.need - more, 0)
     if row is None:
         values = {"granted": more, "spent": 0, "wanted": lacking}
         connection.execute(
