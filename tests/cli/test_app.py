@@ -5,7 +5,6 @@ from typer.main import get_command
 
 from regalia.cli.app import COMMANDS, GROUPS, command_line
 
-
 ALL = get_command(command_line()).commands  # type: ignore[attr-defined]
 
 

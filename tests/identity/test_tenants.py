@@ -53,9 +53,9 @@ def test_a_key_takes_its_place_and_limits_from_its_project() -> None:
 
 def test_models_are_what_both_key_and_project_allow() -> None:
     ring = known().absorb(projects=(msgspec.structs.replace(PROJECT, models=("a", "b")),))
-    assert ring.keys[b"1"].principal.models == {"a", "b"}, "a key follows its project"
+    assert ring.keys[b"1"].principal.models == frozenset({"a", "b"}), "a key follows its project"
     ring.absorb(keys=((b"1", msgspec.structs.replace(KEY, models=("b", "c"))),))
-    assert ring.keys[b"1"].principal.models == {"b"}
+    assert ring.keys[b"1"].principal.models == frozenset({"b"})
 
 
 def test_revoking_a_key_takes_it_out_and_no_other() -> None:

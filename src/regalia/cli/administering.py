@@ -120,7 +120,7 @@ def administers(command: Callable[..., None]) -> Callable[..., None]:
         [one.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=hints[one.name]) for one in both]
     )
     run.__annotations__ = {one.name: hints[one.name] for one in both}
-    del run.__wrapped__  # type: ignore[attr-defined]  # or its signature would be taken
+    del run.__wrapped__  # or its signature would be taken
     return run
 
 

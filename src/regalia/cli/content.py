@@ -14,11 +14,6 @@ from regalia.cli.profile import load_profile
 from regalia.clock import now_ms
 from regalia.config import load_config
 from regalia.errors import RegaliaError
-from regalia.instance import database_of, identity_of
-from regalia.instance.erasing import ErasureRequest, erasure_of, read_request
-from regalia.ledger import KeyFiles, LedgerLocked
-from regalia.ledger.log import Log
-from regalia.ledger.wire import Where
 
 app = typer.Typer(help="What users and models said.", no_args_is_help=True)
 
@@ -48,6 +43,13 @@ def erase(
 
     Example: `regalia content erase --call call_01… --basis "GDPR Art. 17(1)(b)" --yes`
     """
+    # the other commands of this noun should not wait for what this one needs
+    from regalia.instance import database_of, identity_of
+    from regalia.instance.erasing import ErasureRequest, erasure_of, read_request
+    from regalia.ledger import KeyFiles, LedgerLocked
+    from regalia.ledger.log import Log
+    from regalia.ledger.wire import Where
+
     origin = identity_of(data_dir).origin
     wanted = read_request(msgspec.json.encode(ErasureRequest(basis, call, project, end_user, before)))
     erasure = erasure_of(data_dir, wanted, f"os:{os_user()}", now_ms())

@@ -118,7 +118,7 @@ class Tenants:
     def absorb(self, changes: Changes) -> dict[bytes, RingKey | None]:
         """Take changes in; the ring keys that follow from them, None for a key that is not valid."""
         self.generation = changes.generation
-        places = {one.id for one in (*changes.organisations, *changes.projects)}
+        places = {one.id for one in changes.organisations} | {one.id for one in changes.projects}
         people = {one.id for one in changes.users} | {one.user for one in changes.grants}
         self.organisations |= {one.id: one for one in changes.organisations}
         self.projects |= {one.id: one for one in changes.projects}

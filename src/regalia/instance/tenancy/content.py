@@ -86,7 +86,8 @@ async def request_content(
     def write(connection: Connection, _generation: int) -> None:
         connection.execute(insert(content_requests).values(msgspec.structs.asdict(made)))
 
-    about = {"request": made.id, "call": call, "purpose": purpose, "seconds": seconds, **at.place("", home)}
+    about: dict[str, str | int] = {"request": made.id, "call": call, "purpose": purpose, "seconds": seconds}
+    about |= at.place("", home)
     await at.change("content_requested", actor, about, write)
     return made
 
