@@ -61,6 +61,14 @@ class ExternalEngine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     api_key: str = "none"
 
 
+class TimestampSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """RFC 3161 timestamps of checkpoints by the authority at `url`; none without one. See docs/keys.md."""
+
+    url: Annotated[str, msgspec.Meta(pattern=r"^(https?://.+)?$")] = ""
+    interval_s: Seconds = 3600.0
+    certificates: Path | None = None
+
+
 class Log(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The transparency log's witnesses: those of the trust policy in the file `trust_policy`.
 
@@ -72,6 +80,7 @@ class Log(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     witness_seconds: Seconds = 5.0
     witnesses_lost: Annotated[str, msgspec.Meta(pattern="^(warn|refuse)$")] = "warn"
     witness_limit_seconds: Seconds = 300.0
+    timestamps: TimestampSettings = TimestampSettings()
 
 
 class VaultSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -1,6 +1,7 @@
 """`regalia init` that is killed half-way: the same command finishes it, with keys that agree."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -94,7 +95,7 @@ def test_a_key_is_never_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyP
         for call in (1, 2, 3, 4):
             data_dir = tmp_path / f"{number}-{call}"
             with monkeypatch.context() as patch:
-                honest, left = getattr(creation.os, step), [call]
+                honest, left = getattr(os, step), [call]
 
                 def taken(
                     *arguments: object, left: list[int] = left, honest: Callable[..., object] = honest
@@ -104,7 +105,7 @@ def test_a_key_is_never_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyP
                         raise Killed
                     return honest(*arguments)
 
-                patch.setattr(creation.os, step, taken)
+                patch.setattr(os, step, taken)
                 with pytest.raises(Killed):
                     create(data_dir, None)
             create(data_dir, None)

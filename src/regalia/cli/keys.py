@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -29,7 +29,7 @@ def show(data_dir: DataDir = DEFAULT_DATA_DIR, as_json: Json = False) -> None:
     Example: `regalia keys show --data-dir /var/lib/regalia`
     """
     keys = log_keys(KeyFiles.under(data_dir / "keys"), identity_of(data_dir).origin)
-    shown = {
+    shown: dict[str, list[Any]] = {
         "keys": [key.encode() for key in keys.current],
         "root": list(keys.past.root),
         "former": [{"until": former.last, "keys": list(former.keys)} for former in keys.past.former],

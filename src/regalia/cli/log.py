@@ -11,6 +11,7 @@ import typer
 
 from regalia.cli.archive import archive
 from regalia.cli.options import DEFAULT_DATA_DIR, DataDir, Json
+from regalia.cli.timestamps import timestamp, timestamps
 from regalia.config import load_config
 from regalia.errors import RegaliaError
 from regalia.instance import database_of, identity_of
@@ -24,6 +25,8 @@ from regalia_verify.source import TILE_WIDTH, Folder, TiledLog
 
 app = typer.Typer(help="The transparency log.", no_args_is_help=True)
 app.command()(archive)
+app.command()(timestamp)
+app.command()(timestamps)
 
 
 @app.command()

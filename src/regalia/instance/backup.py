@@ -84,6 +84,7 @@ def back_up(data_dir: Path, to: Path, *, database_url: str = "", root_key: str =
     with closing(open_vault(data_dir, database, root_key)) as vault:
         vault.copy_to(to / "vault")
     shutil.copy2(data_dir / "instance.json", to)
+    _copy_timestamps(data_dir, to)
     database.close()
     backup = Backup(
         origin=identity.origin,
@@ -118,6 +119,7 @@ def restore(source: Path, data_dir: Path, *, database_url: str = "") -> Backup:
         (data_dir / folder).mkdir(parents=True, exist_ok=True, mode=0o700)
     data_dir.chmod(0o700)
     _restore_log(source / "log", data_dir / "log")
+    _copy_timestamps(source, data_dir)
     for file in (source / "keys").iterdir():
         shutil.copy2(file, data_dir / "keys")
     _restore_vault(source / "vault", data_dir, url)
@@ -127,6 +129,11 @@ def restore(source: Path, data_dir: Path, *, database_url: str = "") -> Backup:
     _write_private(data_dir / "instance.json", identity)  # last: before it there is no instance
     _sync(data_dir)
     return backup
+
+
+def _copy_timestamps(source: Path, to: Path) -> None:
+    if (source / "timestamps").exists():
+        shutil.copytree(source / "timestamps", to / "timestamps", dirs_exist_ok=True)
 
 
 def _restore_log(source: Path, to: Path) -> None:

@@ -29,6 +29,7 @@ from regalia.instance.policies import PolicyWatch, resources_of
 from regalia.instance.registration import Registrar
 from regalia.instance.reviews import Queue, ReviewDesk
 from regalia.instance.signin import SignIn, signing_in
+from regalia.instance.stamping import stamping
 from regalia.instance.tenancy import Tenancy
 from regalia.instance.witnessing import Witnessing
 from regalia.ledger import Entry, KeyFiles, Ledger, policy_text
@@ -161,6 +162,7 @@ async def running(config: Config, *, owner: bool = True) -> AsyncIterator[Instan
             _keeping(keeper),
             _started(fleet, config.limits.drain_seconds),
             witnessing.asking(ledger) if witnessing else nullcontext(),
+            stamping(data_dir, config.log.timestamps) if owner else nullcontext(),
         ):
             yield Instance(
                 config,
