@@ -14,6 +14,8 @@ from serving import children
 TICKS = os.sysconf("SC_CLK_TCK")
 GATEWAY, LEDGER, POSTGRESQL, UPSTREAM, LOAD = "gateways", "ledger processes", "PostgreSQL", "upstream", "wrk"
 KINDS = (GATEWAY, LEDGER, POSTGRESQL, UPSTREAM, LOAD)
+IDLE = "idle"
+"""Cores that nobody used, in seconds; they may have waited for the disk."""
 
 
 class Meter:
@@ -36,6 +38,8 @@ class Meter:
             spent[POSTGRESQL] += _seconds(pid)
         own = resource.getrusage(resource.RUSAGE_CHILDREN)
         spent[LOAD] = own.ru_utime + own.ru_stime  # wrk is the only child that ends during a run
+        idle, waiting = Path("/proc/stat").read_text().splitlines()[0].split()[4:6]
+        spent[IDLE] = (int(idle) + int(waiting)) / TICKS
         return spent
 
     def _postgres(self) -> list[int]:
@@ -54,7 +58,7 @@ class Meter:
 
 def spent(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
     """What was spent in between."""
-    return {kind: after[kind] - before[kind] for kind in KINDS}
+    return {kind: after[kind] - before[kind] for kind in (*KINDS, IDLE)}
 
 
 def _command(pid: int) -> str:

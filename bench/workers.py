@@ -17,7 +17,7 @@ from pathlib import Path
 from statistics import median
 
 from bench import rivals
-from bench.cpu import KINDS, Meter, spent
+from bench.cpu import IDLE, KINDS, Meter, spent
 from bench.load import Figures, Target, load
 from bench.report import Ratio, ratios, table
 
@@ -39,7 +39,7 @@ class Contender:
     target: Target
     meter: Meter
     figures: list[Figures] = field(default_factory=list)
-    cpu: dict[str, float] = field(default_factory=lambda: dict.fromkeys(KINDS, 0.0))
+    cpu: dict[str, float] = field(default_factory=lambda: dict.fromkeys((*KINDS, IDLE), 0.0))
     calls: float = 0.0
     wall: float = 0.0
 
@@ -56,7 +56,17 @@ class Contender:
     @property
     def busy(self) -> float:
         """How many cores its calls kept busy, on average."""
-        return sum(self.cpu.values()) / self.wall
+        return sum(self.cpu[kind] for kind in KINDS) / self.wall
+
+    @property
+    def idle(self) -> float:
+        """How many cores nobody used."""
+        return self.cpu[IDLE] / self.wall
+
+    @property
+    def cost(self) -> float:
+        """CPU seconds of a call, of all processes together."""
+        return sum(self.cpu[kind] for kind in KINDS) / self.calls
 
 
 @contextmanager
@@ -139,21 +149,21 @@ def tell(contenders: Sequence[Contender]) -> tuple[str, list[Ratio]]:
         (
             each.target.name,
             *(f"{each.cpu[kind] / each.calls * 1e6:,.0f}" for kind in KINDS),
-            f"{sum(each.cpu.values()) / each.calls * 1e6:,.0f}",
-            f"{each.busy:.2f} of {cores}",
+            f"{each.cost * 1e6:,.0f}",
+            f"{each.busy:.2f}",
+            f"{each.idle:.2f}",
+            f"{max(0.0, cores - each.busy - each.idle):.2f}",
         )
         for each in contenders
     ]
     head = (f"{CONNECTIONS} connections, {cores} cores", "calls/s", "p50", "p99")
     explained = (
-        f"With one process {one.busy:.2f} of {cores} cores are busy. If a call cost no more with two, more "
-        f"processes could gain a factor of {cores / one.busy:.2f} here at most."
+        f"With one process {one.busy:.2f} of {cores} cores work for its calls and {one.idle:.2f} are idle. "
+        f"More processes can use what is idle and no more: if a call cost them no more than one, a factor of "
+        f"{1 + one.idle / one.busy:.2f}. With two, a call costs {two.cost / one.cost:.2f} times as much."
     )
-    return (
-        f"{table(head, speeds)}\n\n{ratios(held)}\n\n"
-        f"CPU microseconds a call, by process:\n\n{table(('', *KINDS, 'all', 'busy cores'), costs)}\n\n"
-        f"{explained}"
-    ), held
+    spending = table(("CPU µs a call", *KINDS, "all", "cores", "idle", "others"), costs)
+    return f"{table(head, speeds)}\n\n{ratios(held)}\n\n{spending}\n\n{explained}", held
 
 
 def run() -> tuple[str, list[Ratio]]:
