@@ -1,5 +1,7 @@
 """People sign in at a certified provider: session, roles by groups, logout, key rotation, bearer tokens."""
 
+import time
+
 import httpx
 
 from signin.conftest import Site
@@ -67,16 +69,35 @@ def test_an_access_token_makes_calls_on_the_record(site: Site) -> None:
         assert client.post("/v1/chat/completions", json=body).status_code == 200
 
 
+def published(site: Site) -> bytes:
+    """Every file of the published log."""
+    folder = site.server.data_dir / "log" / "tile" / "entries"
+    return b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
+
+
 def test_signing_in_is_on_record_under_pseudonyms(site: Site) -> None:
-    with signed_in(site, "chen"):
-        pass
-    log = site.server.data_dir / "log"
-    site.server.stop()
-    try:
-        text = b"".join(path.read_bytes() for path in log.rglob("*") if path.is_file())
-    finally:
-        site.server.start()
+    with signed_in(site, "chen") as browser:
+        mark = session(site, browser).json()["id"].encode()
+    deadline = time.monotonic() + 30
+    while mark not in published(site):
+        assert time.monotonic() < deadline, "the sign-in was not published"
+        time.sleep(0.1)
+    text = published(site)
     assert b'"kind":"admin.signed_in"' in text
     assert b'"kind":"admin.user_provisioned"' in text
     for secret in (b"chen", b"health.example", site.alpha.config["client_secret"].encode()):
         assert secret not in text
+
+
+def test_who_is_locked_out_is_signed_out_for_good(site: Site) -> None:
+    with signed_in(site, "chen") as browser, site.server.http() as client:
+        ident = session(site, browser).json()["user"]
+        assert client.post(f"/v1/regalia/users/{ident}/disable").status_code == 200
+        assert session(site, browser).status_code == 401
+        browser.go(f"{site.url}/signin/alpha", "chen")
+        assert browser.page is not None
+        assert browser.page.status_code == 403
+        assert client.post(f"/v1/regalia/users/{ident}/enable").status_code == 200
+        assert session(site, browser).status_code == 401
+    with signed_in(site, "chen") as browser:
+        assert session(site, browser).status_code == 200

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, insert, update
 from regalia.errors import ApiError
 from regalia.identity import ROLES, Held, Principal, allowed, permits, require_at
 from regalia.identity.roles import CONFLICTS, GRANTABLE, OPERATOR, not_found, not_permitted, roles_at
+from regalia.identity.signin.sessions import end_sessions
 from regalia.identity.tenants import Grant, Project, User
 from regalia.instance.tenancy.places import organisation, project
 from regalia.instance.tenancy.tenancy import Tenancy, bounded, changed_meanwhile
@@ -69,6 +70,7 @@ async def disable_user(at: Tenancy, actor: Principal, ident: str, *, disabled: b
         change = update(users).where(users.c.id == ident).values(disabled=now, changed=generation)
         if connection.execute(change).rowcount != 1:
             raise changed_meanwhile()
+        end_sessions(connection, ident)
 
     if (found.disabled is None) == disabled:
         action = "user_disabled" if disabled else "user_enabled"
