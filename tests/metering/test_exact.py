@@ -24,8 +24,8 @@ from typing import Any
 import httpx
 import pytest
 from sqlalchemy import text
-from traffic import Key, Seen, load
 
+from metering_traffic import Key, Seen, load
 from postgresql_kit import running_cluster
 from regalia.instance import database_of
 from serving import Server, ServerFactory, free_port, regalia

@@ -77,18 +77,13 @@ async def set_price(at: Tenancy, actor: Principal, _asked: Asked, wanted: NewPri
     require_at(actor, "prices.manage", "")
     try:
         price = Price(
-            at.new_id("price"),
-            wanted.model,
-            check_currency(wanted.currency),
-            *(
-                parse_amount(text)
-                for text in (
-                    wanted.input,
-                    wanted.input if wanted.cached is None else wanted.cached,
-                    wanted.output,
-                    wanted.embedding,
-                )
-            ),
+            id=at.new_id("price"),
+            model=wanted.model,
+            currency=check_currency(wanted.currency),
+            input=parse_amount(wanted.input),
+            cached=parse_amount(wanted.input if wanted.cached is None else wanted.cached),
+            output=parse_amount(wanted.output),
+            embedding=parse_amount(wanted.embedding),
             created=at.clock(),
         )
     except MoneyError as error:

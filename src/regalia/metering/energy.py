@@ -95,7 +95,7 @@ def _decimal(value: Decimal) -> str:
 def machine_counters() -> Counters:
     """This machine's counters. Raises EnergyUnavailable."""
     try:
-        from zeus.device import get_cpus, get_gpus
+        from zeus.device import get_cpus, get_gpus  # type: ignore[import-not-found]
     except ImportError as error:
         raise EnergyUnavailable(
             "measuring energy takes the optional extra: pip install 'regalia[energy]'"

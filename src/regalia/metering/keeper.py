@@ -167,13 +167,13 @@ class Keeper:
             store.exchange, self._database, self._process, wishes, metering.processes
         )
         for row in done:
-            share = metering.shares.get((row.budget, row.period))
-            if share is not None:
-                if row.wanted or row.granted <= share.granted:
-                    share.ask_after = now + LOOK_S
-                if share.wanted and not row.wanted:
-                    share.wanted, share.held_until = 0, now + HOLD_S
-                share.granted, share.asked = row.granted, row.wanted
+            changed = metering.shares.get((row.budget, row.period))
+            if changed is not None:
+                if row.wanted or row.granted <= changed.granted:
+                    changed.ask_after = now + LOOK_S
+                if changed.wanted and not row.wanted:
+                    changed.wanted, changed.held_until = 0, now + HOLD_S
+                changed.granted, changed.asked = row.granted, row.wanted
 
     def _tell(self, budget: Budget, period: str, spent: int) -> None:
         """Log, once, that a soft budget is exceeded."""

@@ -72,7 +72,7 @@ class Price(msgspec.Struct, frozen=True):
     def cost(self, route: str, used: "Tokens") -> int:
         """What these tokens cost on a route, an integer of 10^-9 of the currency."""
         if route == "embeddings":
-            exact = used.input * self.embedding
+            exact: int = used.input * self.embedding
         else:
             cached = min(used.cached, used.input)
             exact = (used.input - cached) * self.input + cached * self.cached + used.output * self.output
