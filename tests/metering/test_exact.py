@@ -35,7 +35,7 @@ SEED = int(os.environ.get("REGALIA_METERING_SEED", str(random.SystemRandom().ran
 CLIENTS = 16
 ROUNDS = 3
 PRICE = {"input": "1", "cached": "0.5", "output": "2", "embedding": "0.25"}  # EUR for a million tokens
-SMALL = 3000
+SMALL = 1200
 AT_ONCE = 12
 NOTICED_S = 2.0  # by then every process knows of a changed budget, even on a busy machine
 ENGINE = Path(__file__).resolve().parent.parent / "fake_engine.py"
@@ -104,7 +104,7 @@ class House:
         self.ask("POST", "/prices", {"model": "fake", "currency": "EUR", **PRICE})
         for budget in (
             {"scope": "key", "subject": self.keys[0].id, "amount": str(SMALL), "period": "total"},
-            {"scope": "project", "subject": other, "amount": "0.02", "unit": "EUR", "period": "month"},
+            {"scope": "project", "subject": other, "amount": "0.004", "unit": "EUR", "period": "month"},
             {"scope": "organisation", "subject": "default", "amount": "1000", "unit": "EUR", "period": "day"},
             {"scope": "organisation", "subject": "default", "amount": "5", "period": "day", "hard": False},
         ):
