@@ -33,6 +33,8 @@ class Target:
     name: str
     url: str
     headers: Mapping[str, str] = field(default_factory=dict)
+    keys: Path | None = None
+    """A file of API keys, one a line, that take turns; none: what `headers` say."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,8 @@ def load(target: Target, connections: int, seconds: int) -> Figures:
     ]
     headers = "".join(f"{name}:{value}\n" for name, value in target.headers.items())
     environment = {**os.environ, "BENCH_BODY": CHAT, "BENCH_HEADERS": headers}
+    if target.keys is not None:
+        environment["BENCH_KEYS"] = str(target.keys)
     done = subprocess.run(
         [*wrk, "-s", str(SCRIPT), target.url],
         env=environment,

@@ -6,6 +6,20 @@ for name, value in string.gmatch(os.getenv("BENCH_HEADERS") or "", "([^\n:]+):([
   wrk.headers[name] = value
 end
 
+-- with a file of keys, each request carries the next one
+local keys = os.getenv("BENCH_KEYS")
+if keys then
+  local heads, at = {}, 0
+  for key in io.lines(keys) do
+    wrk.headers["Authorization"] = "Bearer " .. key
+    heads[#heads + 1] = wrk.format()
+  end
+  function request()
+    at = at % #heads + 1
+    return heads[at]
+  end
+end
+
 function done(summary, latency, requests)
   local e = summary.errors
   io.write(string.format(

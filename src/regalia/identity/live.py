@@ -6,13 +6,13 @@ the key ring is not confirmed, and soon answers nobody (`keys.STALE_S`).
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 import msgspec
 import structlog
-from sqlalchemy import Row, Table, select
+from sqlalchemy import Connection, Row, Table, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from regalia.identity.keys import KeyRing
@@ -92,17 +92,33 @@ def read_changes(database: Database, since: int) -> Changes:
         if generation == since:
             return Changes(generation)
 
-        def new(table: Table) -> list[Row[Any]]:
-            return list(connection.execute(select(table).where(table.c.changed > since)))
-
         return Changes(
             generation,
-            tuple(as_struct(Organisation, row) for row in new(organisations)),
-            tuple(as_struct(Project, row) for row in new(projects)),
-            tuple(as_struct(User, row) for row in new(users)),
-            tuple(as_struct(Grant, row) for row in new(role_grants)),
-            tuple((bytes(row.hash), as_struct(ApiKey, row)) for row in new(api_keys)),
+            tuple(_new(connection, Organisation, organisations, since)),
+            tuple(_new(connection, Project, projects, since)),
+            tuple(_new(connection, User, users, since)),
+            tuple(_new(connection, Grant, role_grants, since)),
+            tuple(_new_keys(connection, since)),
         )
+
+
+def _new(connection: Connection, kind: type[S], table: Table, since: int) -> Iterator[S]:
+    """The rows that were written after a generation, as structs; positions, for there may be many."""
+    columns = [table.c[name] for name in kind.__struct_fields__]
+    lists = [position for position, column in enumerate(columns) if column.name in LISTS]
+    for row in connection.execute(select(*columns).where(table.c.changed > since)):
+        values = list(row)
+        for position in lists:
+            values[position] = listed(values[position])
+        yield kind(*values)
+
+
+def _new_keys(connection: Connection, since: int) -> Iterator[tuple[bytes, ApiKey]]:
+    hashes = select(api_keys.c.id, api_keys.c.hash).where(api_keys.c.changed > since)
+    by_id = {ident: bytes(digest) for ident, digest in connection.execute(hashes)}
+    for key in _new(connection, ApiKey, api_keys, since):
+        if key.id in by_id:  # else it came since, and the next look finds it
+            yield by_id[key.id], key
 
 
 def as_struct(kind: type[S], row: Row[Any]) -> S:
