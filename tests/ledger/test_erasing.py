@@ -9,11 +9,12 @@ from sqlalchemy import text
 
 from ledger_kit import Call, Site, publish, receipt
 from regalia.clock import now_ms
-from regalia.ledger import CallOpen, Entry
+from regalia.errors import AuditUnavailable
+from regalia.ledger import CallOpen, Entry, link
 from regalia.ledger.erasing import Erasure, NothingToErase, Scope
 from regalia.ledger.log import Log
 from regalia.ledger.writing import encode_extra, encode_proof
-from regalia.vault import HOUR_MS
+from regalia.vault import HOUR_MS, ErasureUnderWay
 from regalia_verify.errors import NotVerified
 from regalia_verify.receipt import TlogProof, parse_extra, verify_receipt
 
@@ -181,3 +182,24 @@ async def test_erasing_while_the_ledger_serves(site: Site) -> None:
     assert verify_receipt(await ledger.receipt(calls[0].id, None), site.policy).content == "erased"
     assert isinstance(await ledger.append(Entry(calls[0].admission().record)), int)
     await ledger.close()
+
+
+async def test_an_erasure_may_take_longer_than_other_answers(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = await site.ledger()
+    calls = [Call.new() for _ in range(2)]
+    for call in calls:
+        await ledger.append(call.admission())
+        await ledger.append(call.outcome())
+    monkeypatch.setattr(link, "ANSWER_S", 0)
+    with pytest.raises(AuditUnavailable, match="has not answered"):
+        await ledger.receipt(calls[0].id, None)
+    assert calls[0].id in await ledger.erase(erasure("call", calls[0].id))
+    monkeypatch.setattr(link, "ERASING_S", 0)
+    late = erasure("call", calls[1].id)
+    with pytest.raises(ErasureUnderWay, match=f"{late.id} goes on"):
+        await ledger.erase(late)
+    await ledger.close()
+    with site.log() as log:
+        assert [content(site, log, call) for call in calls] == ["erased", "erased"]
