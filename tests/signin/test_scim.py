@@ -187,6 +187,7 @@ def test_who_is_let_go_is_out_at_once(site: Site, client: httpx.Client) -> None:
         assert bearer(site, token).status_code == 200
     assert client.delete(f"/Groups/{made.json()['id']}").status_code == 204
     assert bearer(site, token).status_code == 403  # the role has gone with the group
+    assert bearer(site, site.beta.access_token("dina")).status_code == 403  # whatever a token says
     assert client.delete(f"/Users/{ident}").status_code == 204
     assert client.get(f"/Users/{ident}").status_code == 404
     assert bearer(site, token).status_code == 401

@@ -17,7 +17,7 @@ from regalia.identity.signin.errors import ProviderUnusable, SignInRefused, Toke
 from regalia.identity.signin.issuer import Issuer
 from regalia.identity.signin.tokens import LEEWAY_S, Claims, Keys, access_token, issuer_of, key_of
 from regalia.identity.tenants import Tenants
-from regalia.instance.signin.people import Person, map_groups, person_of
+from regalia.instance.signin.people import Person, map_token_groups, person_of
 from regalia.instance.signin.recording import Recording
 from regalia.instance.tenancy.tenancy import Tenancy
 
@@ -34,18 +34,23 @@ class Known(msgspec.Struct, frozen=True):
 
 
 class Bearers:
-    """The tokens of all providers that have an `audience`. For use on one event loop."""
+    """The tokens of all providers that have an `audience`. For use on one event loop.
+
+    The groups of `scim_provider`'s people are those that it keeps by SCIM, not those in its tokens.
+    """
 
     def __init__(
         self,
         at: Tenancy,
         issuers: Mapping[str, Issuer],
         recording: Recording,
+        scim_provider: str = "",
         clock: Callable[[], int] = now_ms,
     ) -> None:
         self._at = at
         self._issuers = {one.provider.issuer: one for one in issuers.values() if one.provider.audience}
         self._recording = recording
+        self._scim_provider = scim_provider
         self._clock = clock
         self._known: dict[bytes, Known] = {}
 
@@ -92,8 +97,8 @@ class Bearers:
 
     async def _person(self, provider: IdentityProvider, claims: Claims) -> str:
         found = await person_of(self._at, provider, Person.of(claims))
-        if provider.groups_claim in claims.all and provider.group_roles:
-            await map_groups(self._at, provider, found.id, claims.texts(provider.groups_claim))
+        if provider.name != self._scim_provider and provider.groups_claim in claims.all:
+            await map_token_groups(self._at, provider, found.id, claims)
         return found.id
 
     def _of(self, token: str) -> Issuer:

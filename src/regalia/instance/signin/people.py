@@ -7,7 +7,7 @@ operator says so (`link_by_email`) does a verified address join the person who w
 import asyncio
 
 import msgspec
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, insert, select, update
 
 from regalia.config import IdentityProvider
 from regalia.errors import ApiError
@@ -68,6 +68,19 @@ async def person_of(at: Tenancy, provider: IdentityProvider, person: Person) -> 
     return found
 
 
+async def map_token_groups(
+    at: Tenancy, provider: IdentityProvider, user: str, claims: Claims
+) -> list[ApiError]:
+    """Map the groups of a token, unless a later one's were mapped already: what was refused.
+
+    Who has left a group must not get its roles back by a token from before.
+    """
+    issued = claims.all.get("iat", 0)
+    if not await asyncio.to_thread(_is_newest, at, provider, claims.subject, int(issued)):
+        return []
+    return await map_groups(at, provider, user, claims.texts(provider.groups_claim))
+
+
 async def map_groups(
     at: Tenancy, provider: IdentityProvider, user: str, groups: frozenset[str]
 ) -> list[ApiError]:
@@ -123,6 +136,14 @@ def _known(at: Tenancy, provider: IdentityProvider, subject: str) -> str | None:
     mine = (identities.c.issuer == provider.issuer) & (identities.c.subject == subject)
     with at.database.read() as connection:
         return connection.execute(select(identities.c.user).where(mine)).scalar_one_or_none()
+
+
+def _is_newest(at: Tenancy, provider: IdentityProvider, subject: str, issued: int) -> bool:
+    """Whether no later token's groups hold; from now on this one's do."""
+    mine = (identities.c.issuer == provider.issuer) & (identities.c.subject == subject)
+    newer = mine & (identities.c.groups_of <= issued)
+    with at.database.write() as connection:
+        return connection.execute(update(identities).where(newer).values(groups_of=issued)).rowcount == 1
 
 
 def _is_somebody(at: Tenancy, provider: IdentityProvider, user: str) -> bool:

@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 import msgspec
 import structlog
 
-from regalia.config import Config, IdentityProvider, Scim
+from regalia.config import Config, Scim
 from regalia.errors import RegaliaError
 from regalia.identity import Principal
 from regalia.identity.signin import flow
@@ -24,7 +24,7 @@ from regalia.identity.signin.issuer import Issuer
 from regalia.identity.signin.sessions import TOKEN_BYTES, Session, Sessions
 from regalia.identity.signin.tokens import id_token, key_of
 from regalia.instance.signin.bearers import Bearers, at_work
-from regalia.instance.signin.people import Person, map_groups, person_of
+from regalia.instance.signin.people import Person, map_token_groups, person_of
 from regalia.instance.signin.recording import LOCAL, Recording
 from regalia.instance.signin.scim import Provisioning
 from regalia.instance.tenancy.tenancy import Tenancy
@@ -67,7 +67,8 @@ class SignIn:
             raise RegaliaError("signin.providers: every issuer may be there once")
         self.provisioning = self._provisioning_of(settings.scim)
         self._recording = Recording(at)
-        self._bearers = Bearers(at, self.issuers, self._recording, at.clock)
+        self._scim_provider = settings.scim.provider if settings.scim.token else ""
+        self._bearers = Bearers(at, self.issuers, self._recording, self._scim_provider, at.clock)
         self._accounts = Accounts(at.database, at.secret)
         self._sessions = Sessions(
             at.database,
@@ -201,8 +202,8 @@ class SignIn:
             now_s=self._at.clock() // 1000,
         )
         user = await person_of(self._at, provider, Person.of(claims))
-        if not self._roles_by_scim(provider):
-            refused = await map_groups(self._at, provider, user.id, claims.texts(provider.groups_claim))
+        if provider.name != self._scim_provider:
+            refused = await map_token_groups(self._at, provider, user.id, claims)
             for error in refused:
                 _LOG.warning("a group's role is not given", provider=name, reason=str(error))
         return await self._let_in(user.id, name, begun.return_to, old)
@@ -241,9 +242,6 @@ class SignIn:
         if issuer is None:
             raise RegaliaError("signin.scim.provider must name one of signin.providers")
         return Provisioning(self._at, issuer.provider)
-
-    def _roles_by_scim(self, provider: IdentityProvider) -> bool:
-        return bool(self.settings.scim.token) and self.settings.scim.provider == provider.name
 
     def _issuer(self, name: str) -> Issuer:
         found = self.issuers.get(name)

@@ -15,8 +15,9 @@ identities = Table(
     Column("subject", Text, primary_key=True),
     Column("user", Text, nullable=False, index=True),
     Column("created", Int64, nullable=False),
+    Column("groups_of", Int64, nullable=False, server_default="0"),
     sqlite_with_rowid=False,
-    comment="Which user a provider's subject is; a user may have several identities.",
+    comment="Which user a provider's subject is, and the `iat` of the token whose groups hold.",
 )
 
 accounts = Table(

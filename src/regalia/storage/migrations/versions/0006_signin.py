@@ -25,8 +25,9 @@ def _accounts() -> None:
         sa.Column("subject", sa.Text, primary_key=True),
         sa.Column("user", sa.Text, nullable=False, index=True),
         sa.Column("created", INT64, nullable=False),
+        sa.Column("groups_of", INT64, nullable=False, server_default="0"),
         sqlite_with_rowid=False,
-        comment="Which user a provider's subject is; a user may have several identities.",
+        comment="Which user a provider's subject is, and the `iat` of the token whose groups hold.",
     )
     op.create_table(
         "accounts",
