@@ -125,7 +125,10 @@ class HeldLedger:
     def __init__(self) -> None:
         engine = EngineIdentity("e", "1", "unknown", "none", "m", "unknown")
         held = HeldAnswer("application/json", ANSWER, Result(), engine, 7)
-        self.parts = (Part("request", b"", BODY), Part(HELD, b"", msgspec.msgpack.encode(held)))
+        self.parts: tuple[Part, ...] = (
+            Part("request", b"", BODY),
+            Part(HELD, b"", msgspec.msgpack.encode(held)),
+        )
         self.entries: list[Entry] = []
 
     async def contents(self, call: str) -> tuple[Part, ...]:
@@ -137,14 +140,9 @@ class HeldLedger:
 
 
 def desk_of(world: World, ledger: Any) -> ReviewDesk:
-    return ReviewDesk(
-        Queue(world.database, ()),
-        world.at,
-        ledger,
-        None,
-        Pseudonyms(SECRET),
-        clock=lambda: world.now,  # type: ignore[arg-type]
-    )
+    gateway: Any = None  # what waits as an answer asks no engine
+    queue = Queue(world.database, ())
+    return ReviewDesk(queue, world.at, ledger, gateway, Pseudonyms(SECRET), clock=lambda: world.now)
 
 
 def review(world: World, **fields: Any) -> Review:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from command_line import command
 from regalia.policy import packs
-from serving import ROOT, regalia
+from serving import ROOT
 
 PAGE = (ROOT / "docs" / "policy.md").read_text()
 
@@ -21,18 +22,19 @@ def clinic(tmp_path: Path) -> str:
     return str(file)
 
 
-def test_the_worked_example_tests_as_the_page_shows(clinic: str) -> None:
+def test_the_worked_example_tests_as_the_page_shows(clinic: str, monkeypatch: pytest.MonkeyPatch) -> None:
     (shown,) = re.findall(r"<!-- output: .*? -->\n```text\n(.*?)```", PAGE, re.DOTALL)
-    done = regalia("policy", "test", clinic, "--minimum", "1", env={"COLUMNS": "100"})
-    assert [line.rstrip() for line in done.stdout.splitlines()] == shown.splitlines()
+    monkeypatch.setenv("COLUMNS", "100")
+    done = command("policy", "test", clinic, "--minimum", "1")
+    assert done.code == 0
+    assert [line.rstrip() for line in done.out.splitlines()] == shown.splitlines()
 
 
 def test_the_worked_example_can_be_put_in_force_and_compared(clinic: str) -> None:
-    checked = json.loads(regalia("policy", "check", clinic, "--json").stdout)
-    assert checked["policy"] == "clinic@1.0"
-    done = regalia("policy", "diff", "ke", clinic, "--json", check=False)
-    assert done.returncode == 1
-    assert "rail whole-identities: added (hold on input)" in json.loads(done.stdout)
+    assert command("policy", "check", clinic, "--json").json["policy"] == "clinic@1.0"
+    done = command("policy", "diff", "ke", clinic, "--json")
+    assert done.code == 1
+    assert "rail whole-identities: added (hold on input)" in json.loads(done.out)
 
 
 def test_the_page_names_every_built_in_pack() -> None:

@@ -8,8 +8,9 @@ from typing import Any
 import httpx
 import pytest
 
+from command_line import command
 from policy.live import activate, ask, document, in_force, record_of, records, said
-from serving import Server, regalia, verify
+from serving import Server, verify
 
 NUMBER = "١٢٣٤\u200b٥٦٧٨"  # Arabic-Indic digits, split by a zero-width space
 
@@ -23,7 +24,7 @@ def test_an_id_number_in_disguise_is_redacted_restored_and_on_record(
     live: Server, echo: str, tmp_path: Path
 ) -> None:
     where = ["--data-dir", str(live.data_dir), "--api-key", live.api_key, "--base-url", live.url]
-    made = json.loads(regalia("policy", "activate", "ke", *where, "--json").stdout)
+    made = command("policy", "activate", "ke", *where, "--json").json
     in_force(live, made["policy"])
     text = f"Kitambulisho changu ni {NUMBER}, asante."
     for stream in (False, True):
@@ -48,8 +49,7 @@ def test_an_id_number_in_disguise_is_redacted_restored_and_on_record(
     assert done.returncode == 0, done.stdout + done.stderr
     activated = records(live, "policy.activated")[-1]
     assert (activated["pack"], activated["digest"]) == (made["policy"], made["digest"])
-    told = regalia("policy", "check", "ke", "--json").stdout
-    assert json.loads(told)["digest"] == made["digest"]
+    assert command("policy", "check", "ke", "--json").json["digest"] == made["digest"]
 
 
 def test_a_pack_for_one_project_takes_the_instances_place_and_is_rolled_back(live: Server) -> None:

@@ -11,8 +11,9 @@ from typing import Any
 import httpx
 import pytest
 
+from command_line import command
 from policy.live import activate, ask, chat, document, person, record_of, records, said, service_key
-from serving import Exchange, Server, regalia, verify
+from serving import Exchange, Server, verify
 
 WORD = "sk_live_abcdefghijklmnopqrstuvwx"  # what the detector of secrets knows
 RAIL: dict[str, Any] = {"id": "look", "action": "hold", "detector": {"use": "secrets"}}
@@ -57,7 +58,7 @@ def test_a_request_is_answered_after_another_person_has_released_it(
     assert fetch(live, ident).status == 409
     ask(live, "POST", f"/reviews/{ident}/release", status=403)  # an owner is no reviewer
     where = ["--data-dir", str(live.data_dir), "--api-key", reviewer, "--base-url", live.url, "--json"]
-    assert [row["id"] for row in json.loads(regalia("reviews", "list", *where).stdout)] == [ident]
+    assert [row["id"] for row in command("reviews", "list", *where).json] == [ident]
     assert WORD in ask(live, "GET", f"/reviews/{ident}/content", key=reviewer)["request"]
     ask(
         live, "POST", f"/reviews/{ident}/edit", {"text": "no"}, key=reviewer, status=409

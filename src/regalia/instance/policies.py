@@ -226,7 +226,7 @@ async def decide(at: Tenancy, actor: Principal, ident: str, *, approve: bool) ->
         return await _put_in_force(at, actor, found)
     await at.note("admin.policy_rejected", actor, activation=ident, digest=found.digest)
     rejected = msgspec.structs.replace(found, state="rejected", decided_by=actor.actor, decided=at.clock())
-    await _kept(store.decide, rejected)
+    await _kept(at, actor, store.decide, rejected)
     return _told(rejected, False)
 
 
@@ -236,7 +236,7 @@ async def _begin(at: Tenancy, actor: Principal, made: Activation) -> Told:
     if at.approvals > 1:
         _refuse_machines(actor)
         await at.note("admin.policy_requested", actor, **_about(at, made))
-        await asyncio.to_thread(store.add, made)
+        await _kept(at, actor, store.add, made)
         return _told(made, False)
     return await _put_in_force(at, actor, made, new=True)
 
@@ -251,7 +251,7 @@ async def _put_in_force(at: Tenancy, actor: Principal, found: Activation, *, new
         about["requested_by"] = at.who(found.requested_by)
     await at.note("policy.activated", actor, **about)
     store = ActivationStore(at.database)
-    await _kept(store.add if new else store.decide, decided)
+    await _kept(at, actor, store.add if new else store.decide, decided)
     return _told(decided, decided.effective <= now and decided.document is not None)
 
 
@@ -268,12 +268,14 @@ def _about(at: Tenancy, item: Activation) -> dict[str, Any]:
     return about
 
 
-async def _kept(write: Callable[[Activation], None], item: Activation) -> None:
+async def _kept(at: Tenancy, actor: Principal, write: Callable[[Activation], None], item: Activation) -> None:
+    """Make true what is recorded; where that fails, the log says so, too. Raises ApiError 409, 503."""
     try:
         await asyncio.to_thread(write, item)
-    except PolicyConflict as error:
-        raise ApiError(409, "not_now", f"{error}.") from error
-    except SQLAlchemyError as error:
+    except (PolicyConflict, SQLAlchemyError) as error:
+        await at.note("admin.policy_failed", actor, activation=item.id)
+        if isinstance(error, PolicyConflict):
+            raise ApiError(409, "not_now", f"{error}.") from error
         raise ApiError(
             503, "database_unavailable", "The database could not write it.", retry_after=1
         ) from error

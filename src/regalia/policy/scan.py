@@ -57,7 +57,8 @@ async def scan_early(rules: Sequence[Rule], facts: Facts, texts: Sequence[Text])
         scans = await asyncio.to_thread(scan_quick, quick, facts, texts)
     else:
         scans = scan_quick(quick, facts, texts)
-    return scans | await scan_slow([rule for rule in early if rule.slow], facts, texts)
+    slow = [rule for rule in early if rule.slow]
+    return scans | await scan_slow(slow, facts, texts) if slow else scans
 
 
 def scan_quick(
@@ -85,6 +86,8 @@ async def scan_slow(rules: Sequence[Rule], facts: Facts, texts: Sequence[Text]) 
     """Run rules whose detectors cost time, all at once."""
     begun = [(rule, _begin(rule, facts, texts)) for rule in rules]
     wanted = [(rule, scan) for rule, scan in begun if scan is not None]
+    if not wanted:
+        return {}
     done = await asyncio.gather(*(_look_slowly(rule, scan, texts) for rule, scan in wanted))
     return {rule.rail.id: scan for (rule, _), scan in zip(wanted, done, strict=True)}
 

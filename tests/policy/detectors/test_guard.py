@@ -10,7 +10,8 @@ from regalia.policy.detectors.guard import Guard, read_verdict
     [
         ("safe", "safe", []),
         ("\n\nunsafe\nS2,S9", "unsafe", ["s2", "s9"]),
-        ("Safety: Unsafe\nCategories: Violent, Non-violent Illegal Acts", "unsafe", ["violent", "non_violent_illegal_acts"]),
+        ("Safety: Unsafe\nCategories: Violent, Non-violent Illegal Acts", "unsafe",
+         ["violent", "non_violent_illegal_acts"]),
         ("Safety: Controversial\nCategories: Politically Sensitive Topics", "controversial",
          ["politically_sensitive_topics"]),
         ("Safety: Safe\nCategories: None\nRefusal: No", "safe", []),
