@@ -60,7 +60,8 @@ def site(
     with ExitStack() as stack:
         for provider in (alpha, beta):
             stack.enter_context(provider.running())
-        server = factory(**fake_engine.config, signin=signin)
+        events = {"to": f"file:{factory.folder}/events.jsonl"}
+        server = factory(**fake_engine.config, signin=signin, audit_export=events)
         server.port = port
         stack.callback(factory.stop_all)
         yield Site(server.start(), alpha, beta)

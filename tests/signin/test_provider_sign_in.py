@@ -1,5 +1,6 @@
 """People sign in at a certified provider: session, roles by groups, logout, key rotation, bearer tokens."""
 
+import json
 import time
 
 import httpx
@@ -101,3 +102,17 @@ def test_who_is_locked_out_is_signed_out_for_good(site: Site) -> None:
         assert session(site, browser).status_code == 401
     with signed_in(site, "chen") as browser:
         assert session(site, browser).status_code == 200
+
+
+def test_signing_in_is_an_audit_event(site: Site) -> None:
+    with signed_in(site, "amina") as browser:
+        mark = session(site, browser).json()["id"]
+    file = site.server.data_dir.parent / "events.jsonl"
+    deadline = time.monotonic() + 30
+    while mark not in file.read_text():
+        assert time.monotonic() < deadline, "the event did not come"
+        time.sleep(0.1)
+    found = [json.loads(line) for line in file.read_text().splitlines()]
+    event = next(one for one in found if one.get("session") == {"uid": mark})
+    assert (event["class_uid"], event["activity_id"], event["status_id"]) == (3002, 1, 1)
+    assert [one["metadata"]["sequence"] for one in found] == list(range(len(found)))

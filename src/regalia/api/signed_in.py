@@ -77,7 +77,8 @@ class SignedInRequests:
     def _refuse_forged(self, headers: dict[bytes, bytes], token: str) -> None:
         origin = headers.get(b"origin")
         given = headers.get(b"x-csrf-token", b"").decode("latin-1")
-        foreign = origin is not None and origin.decode("latin-1") != self._at.base_url
+        host = headers.get(b"host", b"").decode("latin-1")
+        foreign = origin is not None and not self._at.is_own(origin.decode("latin-1"), host)
         if foreign or not self._at.csrf_matches(token, given):
             raise ApiError(
                 403,

@@ -145,7 +145,7 @@ class _Gate:
     async def form(self, request: Req) -> dict[str, str]:
         """A form that this site's own page sent. Raises ApiError."""
         origin = request.headers.get("origin")
-        if origin is not None and origin != self._at.base_url:
+        if origin is not None and not self._at.is_own(origin, request.headers.get("host", "")):
             raise ApiError(403, "csrf", "This form was sent from another site, so it is refused.")
         kind = request.headers.get("content-type", "")
         if not kind.startswith("application/x-www-form-urlencoded"):

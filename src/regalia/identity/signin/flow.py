@@ -112,6 +112,8 @@ def open_flow(cookie: str, secret: bytes, now_ms: int) -> Flow:
         raise refused
     try:
         data = base64.urlsafe_b64decode(cookie + "=" * (-len(cookie) % 4))
+        if _base64url(data) != cookie:  # one spelling only
+            raise refused
         flow = msgspec.json.decode(
             AESGCM(_key(secret)).decrypt(data[:_NONCE], data[_NONCE:], _PURPOSE), type=Flow
         )

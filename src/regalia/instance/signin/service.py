@@ -84,6 +84,12 @@ class SignIn:
         """Whether browsers come over https."""
         return self.base_url.startswith("https://")
 
+    def is_own(self, origin: str, host: str) -> bool:
+        """Whether an `Origin` is this site's. Without a `public_url` that is whatever `Host` was asked."""
+        if self.settings.public_url:
+            return origin == self.base_url
+        return origin in (f"http://{host}", f"https://{host}")
+
     def redirect_uri(self, provider: str) -> str:
         """Where a provider sends browsers back to: each has its own, against mix-up."""
         return f"{self.base_url}/signin/{provider}/callback"
