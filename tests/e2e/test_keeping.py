@@ -159,19 +159,20 @@ def test_the_server_applies_the_classes_by_itself(site: Site) -> None:
 
 
 def test_old_files_are_archived_while_the_server_runs(site: Site, tmp_path: Path) -> None:
-    archive = ("log", "archive", "--before", "300", "--to", str(tmp_path / "archive"))
+    archive = ("log", "archive", "--before", "600", "--to", str(tmp_path / "archive"))
     until(lambda: site.server.log_size() > 600)
     assert site.run(*archive).json == {
-        "minimum": 256, "files": 2, "archive": str(tmp_path / "archive"),
+        "minimum": 512, "files": 2, "archive": str(tmp_path / "archive"),
     }  # fmt: skip
     assert site.run(*archive).json["files"] == 0
     policy = TrustPolicy.parse(site.server.get("/log/policy").text)
     folder = Folder(site.server.data_dir / "log")
     until(lambda: verify_log(folder, policy).history.kinds["admin.log_archived"] == 1)
-    assert site.content(site.ancient[0].id) == "not compared"
+    assert site.content(site.old[0].id) == "erased"
     (tmp_path / "archive").rename(tmp_path / "away")
-    assert site.server.get("/log/tile/entries/000").status_code == 404
-    answer = site.server.get(f"/v1/receipts/{site.ancient[0].id}")
+    assert site.server.get("/log/tile/entries/001").status_code == 404
+    assert site.content(site.ancient[0].id) == "not compared"  # it is in the first bundle
+    answer = site.server.get(f"/v1/receipts/{site.old[0].id}")
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "archived")
     found = command("log", "fsck", "--data-dir", str(site.server.data_dir), "--json")
     assert found.json["found"] == []

@@ -17,8 +17,8 @@ from regalia.ledger.log import Log
 from regalia.vault.retention import RetentionError
 from regalia_verify.errors import NotVerified
 
-OLD = 512
-"""The minimum index: two of the four bundles of 800 entries go."""
+OLD = 768
+"""The minimum index: two of the five bundles of 1,100 entries go, and the first one stays."""
 
 
 def declare(log: Log, before: int) -> int:
@@ -27,7 +27,7 @@ def declare(log: Log, before: int) -> int:
 
 
 class Grown(msgspec.Struct, frozen=True):
-    """A log of 800 entries with a call at its beginning and one at its end."""
+    """A log of 1,100 entries with a call in its second bundle and one at its end."""
 
     site: Site
     old: Call
@@ -38,6 +38,7 @@ class Grown(msgspec.Struct, frozen=True):
 def grown(site: Site) -> Grown:
     old, new = Call.new(), Call.new()
     with site.log() as log:
+        log.append([event(n) for n in range(300)])
         log.append([old.admission(), old.outcome(), *(event(n) for n in range(795))])
         log.append([new.admission(), new.outcome()])
         publish(log)
@@ -63,7 +64,7 @@ def test_with_its_archive_the_log_reads_as_before(grown: Grown, tmp_path: Path) 
     assert move(site, tmp_path / "archive") == 4
     assert files(site.folder) == before
     assert set(files(tmp_path / "archive")) == {
-        "tile/0/000", "tile/0/001", "tile/entries/000", "tile/entries/001",
+        "tile/0/001", "tile/0/002", "tile/entries/001", "tile/entries/002",
     }  # fmt: skip
     assert move(site, tmp_path / "archive") == 0
     assert site.verify(closed=True).history.kinds["admin.log_archived"] == 1
@@ -132,7 +133,7 @@ def test_nothing_damaged_is_put_away(grown: Grown, tmp_path: Path) -> None:
 
 def test_an_archive_of_another_log_is_refused(grown: Grown, tmp_path: Path) -> None:
     (tmp_path / "archive/tile/entries").mkdir(parents=True)
-    (tmp_path / "archive/tile/entries/000").write_bytes(b"of another log")
+    (tmp_path / "archive/tile/entries/001").write_bytes(b"of another log")
     with pytest.raises(ArchiveError, match="differs"):
         move(grown.site, tmp_path / "archive")
     with pytest.raises(ArchiveError, match="inside the log"):
@@ -165,8 +166,8 @@ def test_a_backup_has_the_links_and_a_restore_brings_them_back(grown: Grown, tmp
     move(grown.site, tmp_path / "archive")
     shutil.move(tmp_path / "archive", tmp_path / "away")
     folder = LogFolder(grown.site.folder)
-    _copy_log(folder, tmp_path / "backup", 800)
-    assert (tmp_path / "backup/tile/entries/000").is_symlink()
+    _copy_log(folder, tmp_path / "backup", 1_100)
+    assert (tmp_path / "backup/tile/entries/001").is_symlink()
     (tmp_path / "restored").mkdir()
     for _ in range(2):  # the second time over a log that survived
         _restore_log(tmp_path / "backup", tmp_path / "restored")

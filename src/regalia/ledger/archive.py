@@ -38,14 +38,15 @@ class ArchiveError(RegaliaError):
 def archive(folder: LogFolder, minimum: int, to: Path, needed: Collection[int] = ()) -> int:
     """Move what belongs to the entries below `minimum`, a multiple of 256, to `to`; how many files.
 
-    The files of entries that are `needed` stay: receipts carry the rotations of the log's keys.
+    The first bundle stays, for the log's opening, and so do entries that are `needed`: receipts carry the
+    rotations of the log's keys. Whoever reads what remains can follow the keys from root to present.
     Files that went to another archive before are linked to this one if they are in it. Raises ArchiveError.
     """
     root, target = folder.root, to.resolve()
     size = _published(folder)
     if target.is_relative_to(root.resolve()):
         raise ArchiveError(f"{to} is inside the log's own folder: choose another one")
-    staying = {index // TILE_WIDTH for index in needed}
+    staying = {0, *(index // TILE_WIDTH for index in needed)}
     moved = 0
     for first in range(0, minimum // TILE_WIDTH, GROUP):
         group = [n for n in range(first, min(first + GROUP, minimum // TILE_WIDTH)) if n not in staying]
