@@ -122,7 +122,7 @@ class Call:
             call=self.id,
             project=self.principal.project,
             parts=(Part("request", self._salts[0], self.body),),
-            end_users=self._end_users(),
+            end_users=end_users_of(self.document),
         )
 
     def outcome(
@@ -186,11 +186,6 @@ class Call:
             settlement=settlement,
         )
 
-    def _end_users(self) -> tuple[str, ...]:
-        """The references by which the client says whom the call is for: any of them finds the call again."""
-        named = {self.document.get(name) for name in _END_USER}
-        return tuple(name for name in named if isinstance(name, str) and 0 < len(name) <= _LONGEST_REFERENCE)
-
     def _sampling(self) -> dict[str, int | str]:
         """The seed as a number, everything else that steers sampling as the client wrote it."""
         if not self.route.generates:
@@ -201,3 +196,9 @@ class Call:
             if type(value) is int or type(value) is float:
                 sampling[name] = str(value)[:_LONGEST_NUMBER]
         return sampling
+
+
+def end_users_of(document: dict[str, Any]) -> tuple[str, ...]:
+    """The references by which the client says whom the call is for: any of them finds the call again."""
+    named = {document.get(name) for name in _END_USER}
+    return tuple(name for name in named if isinstance(name, str) and 0 < len(name) <= _LONGEST_REFERENCE)

@@ -9,6 +9,7 @@ import msgspec
 
 from regalia.clock import new_call_id
 from regalia.errors import ApiError
+from regalia.gateway.call import end_users_of
 from regalia.gateway.events import as_event
 from regalia.gateway.guard import HeldAnswer
 from regalia.ledger import Entry, Part
@@ -78,7 +79,14 @@ def delivery(
     }
     return Delivery(
         call,
-        Entry(admission, "admitted", call, review.project, (Part("request", asked, request),)),
+        Entry(
+            admission,
+            "admitted",
+            call,
+            review.project,
+            (Part("request", asked, request),),
+            end_users_of(_decode(request)),
+        ),
         Entry(_canonical(outcome), "outcome", call, review.project, (Part("response", answered, held.body),)),
     )
 

@@ -134,7 +134,7 @@ class Gateway:
                 generation = Generation(call, engine, client, self._response_bytes)
             else:
                 generation = GuardedGeneration(call, engine, client, self._response_bytes, guard)
-                call.guard = guard.enter(call.id, call.started)
+                call.guard = guard.enter(call.id, call.started, len(body))
         except EngineError as gone:  # it ended since it was chosen
             raise as_seen(gone) from gone
         generation.headers = self._metering.headers(reservation)

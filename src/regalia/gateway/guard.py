@@ -5,6 +5,7 @@ The guard of a call is made by `Guard.of`, None where no policy is in force. It 
 could not be checked goes on.
 """
 
+import asyncio
 import os
 from collections.abc import Callable
 from typing import Any, NoReturn, Protocol
@@ -24,7 +25,7 @@ from regalia.policy.decide import NOTHING, Decision, Hit, Ran, Scan, decide, str
 from regalia.policy.document import Action, Disclosure
 from regalia.policy.redact import Edit, Redactor, mark, merged, within_json
 from regalia.policy.reviews import HeldSide, Review
-from regalia.policy.scan import scan_early, scan_slow
+from regalia.policy.scan import OFF_LOOP, scan_early, scan_slow
 
 NO_POLICY: dict[str, Any] = {"version": "none", "decision": "allow"}
 REDACTIONS, HELD = "redactions", "held"
@@ -158,7 +159,7 @@ class CallGuard:
         self._random = random
         self._document = document
         self._call = ""
-        self._ms = 0
+        self._ms = self._size = 0
         self._scans: dict[str, Scan] = {}
         self._found: Found | None = None
         self._input: Decision = NOTHING
@@ -166,16 +167,20 @@ class CallGuard:
         self._review = released
         self._was_held = False
 
-    def enter(self, call: str, ms: int) -> "CallGuard":
-        """This guard, for the call that is to be admitted under this id, at this time."""
-        self._call, self._ms = call, ms
+    def enter(self, call: str, ms: int, size: int) -> "CallGuard":
+        """This guard, for the call that is to be admitted under this id, at this time, of so many bytes."""
+        self._call, self._ms, self._size = call, ms, size
         return self
 
     # The request
 
     async def check_input(self) -> None:
         """Run the rails that come before the engine, and redact the document. Raises as the module says."""
-        found = self._found = request_texts(self.row.route, self._document)
+        if self._size > OFF_LOOP:
+            found = await asyncio.to_thread(request_texts, self.row.route, self._document)
+        else:
+            found = request_texts(self.row.route, self._document)
+        self._found = found
         sides = frozenset().union(*(text.sides for text in found.texts)) if found.texts else frozenset()
         rules = self.policy.rules_on(sides)
         self._scans = await scan_early(rules, self.facts, found.texts)

@@ -131,6 +131,8 @@ class ReviewDesk:
         review = await self._found(ident)
         if review.project != actor.project:
             raise not_found("review", ident)
+        if actor.routes is not None and review.route not in actor.routes:
+            raise ApiError(403, "route_not_allowed", f"This key is not for the route `{review.route}`.")
         if review.state == "open":
             raise ApiError(409, "review_open", "Nobody has decided yet.", retry_after=30)
         if review.state == "refused":

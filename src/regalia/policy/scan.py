@@ -29,6 +29,12 @@ MAX_HITS = 10_000
 OFF_LOOP = 16_384
 """Texts longer than this together are looked at in a thread, so that other calls go on."""
 
+EACH = 64
+"""What looking at a text costs beside its length, in code points."""
+
+LONGEST_S = 10.0
+"""How long the quick rails of a call may take together, whatever each of them may."""
+
 _ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})(?:\\u([dD][c-fC-F][0-9a-fA-F]{2}))?")
 Span = Callable[[int, int], tuple[int, int]]
 
@@ -53,7 +59,7 @@ async def scan_early(rules: Sequence[Rule], facts: Facts, texts: Sequence[Text])
     """Run the rules that come before the engine is asked."""
     early = [rule for rule in rules if rule.early]
     quick = [rule for rule in early if not rule.slow]
-    if sum([len(text.text) for text in texts]) > OFF_LOOP:
+    if sum([len(text.text) + EACH for text in texts]) > OFF_LOOP:
         scans = await asyncio.to_thread(scan_quick, quick, facts, texts)
     else:
         scans = scan_quick(quick, facts, texts)
@@ -71,10 +77,11 @@ def scan_quick(
     scans: dict[str, Scan] = {}
     seen: dict[tuple[int, int], list[Finding]] = {}  # by detector and text: rails share detectors
     views: dict[int, list[View]] = {}
+    end = clock() + LONGEST_S
     for rule in rules:
         scan = _begin(rule, facts, texts)
         if scan is not None:
-            until = clock() + rule.rail.timeout_ms / 1000
+            until = min(end, clock() + rule.rail.timeout_ms / 1000)
             look = partial(
                 _look, cast(Detector, rule.detector), until=until, clock=clock, seen=seen, views=views
             )
