@@ -97,6 +97,8 @@ def site_on(server: Server) -> Iterator[Site]:
         ids["request"] = str(site.make("/content/requests", wanted, ids["auditor"])["id"])
         records = [record for record in _records(site) if record["kind"] == "admin.content_requested"]
         ids["pseudonym"] = str(records[-1]["project"])
+        ids |= {f"{name}_id": ids[name] for name in ("project", "user", "key")}  # as OpenAI calls them
+        ids["api_key_id"] = ids["account"] = ids["key"]
     yield site
     site.client.close()
 

@@ -1,10 +1,12 @@
 """API keys: made once, kept as keyed hashes, found without a database, refused when in doubt."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from regalia.errors import ApiError
 from regalia.identity import Held, KeyRing, Principal, RingKey, hash_key, new_key
-from regalia.identity.keys import STALE_S, parse_network
+from regalia.identity.keys import STALE_S, KeyHash, parse_network
 
 SECRET = b"s" * 32
 KEY = new_key(bytes(range(30)))
@@ -127,3 +129,8 @@ def test_other_bearer_tokens_go_to_who_knows_them_and_our_keys_never() -> None:
     assert refusal(keys, b"Bearer eyJ.bad") == (401, "invalid_api_key")
     assert refusal(keys, BEARER) == (401, "invalid_api_key")
     assert seen == [b"eyJ.good", b"eyJ.bad"]
+
+
+@given(secret=st.binary(max_size=200), key=st.binary(max_size=300))
+def test_the_ring_hashes_as_keys_are_stored(secret: bytes, key: bytes) -> None:
+    assert KeyHash(secret).of(key) == hash_key(secret, key)

@@ -122,3 +122,18 @@ def test_a_key_whose_project_is_of_another_organisation_is_no_key() -> None:
         keys=((b"3", msgspec.structs.replace(KEY, id="odd", organisation="b")),),
     )
     assert b"3" not in ring.keys
+
+
+def test_of_ten_thousand_keys_a_change_touches_only_those_it_is_about() -> None:
+    projects = tuple(msgspec.structs.replace(PROJECT, id=f"p{n}") for n in range(1000))
+    keys = tuple(
+        (b"%d" % n, msgspec.structs.replace(KEY, id=f"k{n}", project=f"p{n % 1000}")) for n in range(10_000)
+    )
+    ring = Ring().absorb(organisations=(ORG,), projects=projects, keys=keys)
+    assert len(ring.keys) == 10_000
+    assert all(ring.keys[b"%d" % n].principal.project == f"p{n % 1000}" for n in range(10_000))
+    assert len(ring.tenants.absorb(Changes(2, keys=keys[:1]))) == 1
+    archived = msgspec.structs.replace(projects[7], archived=5)
+    assert set(ring.tenants.absorb(Changes(3, projects=(archived,)))) == {
+        b"%d" % n for n in range(7, 10_000, 1000)
+    }

@@ -1,10 +1,13 @@
 """Organisations, projects, people, roles and keys: recorded first, then made, and by nobody who may not."""
 
 import pytest
+from sqlalchemy.exc import SQLAlchemyError
 
-from instance.tenancy_kit import BOSS, World, at, refused
+from instance.tenancy_kit import BOSS, SECRET, World, at, refused
 from regalia.errors import ApiError, AuditUnavailable
-from regalia.identity import Held
+from regalia.identity import Held, KeyRing
+from regalia.identity.keys import STALE_S
+from regalia.identity.live import LiveTenants
 from regalia.instance import tenancy
 from regalia.instance.tenancy import NewKey, NewProject, NewUser, ProjectChange, RoleAt
 from regalia.instance.tenancy.pseudonyms import named
@@ -254,3 +257,32 @@ async def test_another_organisations_owner_finds_nothing(world: World) -> None:
     assert tenancy.list_projects(world.at, owner) == []
     assert tenancy.list_keys(world.at, owner) == []
     assert [one.id for one in tenancy.list_users(world.at, owner)] == [owner.user]
+
+
+async def test_who_works_for_the_whole_instance_is_no_organisations_to_hold_keys_of(world: World) -> None:
+    org = await tenancy.create_organisation(world.at, BOSS, "Theirs")
+    owner = await world.person("olu", at("owner", org.id), organisation=org.id)
+    operator = await world.person("ope", RoleAt("platform-operator"), organisation="")
+    wanted = NewKey("x", organisation=org.id, scope="organisation", user=operator.user)
+    assert await refused(tenancy.create_key(world.at, owner, wanted)) == (404, "user_not_found")
+
+
+async def test_while_the_database_is_gone_keys_are_not_confirmed(world: World) -> None:
+    assert world.database.file is not None
+    ring = KeyRing(SECRET, {}, monotonic=lambda: moment)
+    live = LiveTenants(world.database, ring)
+    moment = 0.0
+    made = await tenancy.create_key(world.at, BOSS, NewKey("app", project="default"))
+    await live.refresh()
+    bearer = b"Bearer " + made.secret.encode()
+    moment = STALE_S + 1
+    world.database.close()
+    away = world.database.file.rename(world.database.file.with_name("away"))
+    with pytest.raises(SQLAlchemyError):
+        await live.refresh()
+    with pytest.raises(ApiError) as error:
+        ring.principal(bearer)
+    assert (error.value.status, error.value.code) == (503, "identity_unavailable")
+    away.rename(world.database.file)
+    await live.refresh()
+    assert ring.principal(bearer).key_id == made.key.id

@@ -212,9 +212,7 @@ def _check_powers(at: Tenancy, actor: Principal, wanted: ApiKey) -> None:
     """
     if wanted.user:
         person = at.tenants.users.get(wanted.user)
-        if person is None or not (
-            _own(actor, wanted) or (person.organisation == "" or sees(actor, person.organisation))
-        ):
+        if person is None or not (_own(actor, wanted) or sees(actor, person.organisation)):
             raise not_found("user", wanted.user)
         held = at.tenants.held_within(wanted.user, wanted.scope, wanted.organisation, wanted.project)
         if _own(actor, wanted) and all(_within(one, actor.held) for one in held):
