@@ -18,7 +18,7 @@ from regalia.errors import AuditUnavailable, RegaliaError
 from regalia.ledger import CallOpen, ReceiptNotFound
 from regalia.ledger.neighbours import LOCK_CLASS
 from regalia.metering import store
-from regalia.metering.book import Budget
+from regalia.metering.book import Book, Budget
 from regalia.metering.metering import Metering
 from regalia.metering.period import Today
 from regalia.metering.share import Share
@@ -92,15 +92,19 @@ class Keeper:
         metering = self._metering
         since = self._monotonic()
         generation, processes = await asyncio.to_thread(self._peek)
-        if generation != metering.book.generation or processes != metering.processes:
-            metering.install(await asyncio.to_thread(store.load, self._database), processes)
+        book = metering.book
+        changed = generation != book.generation or processes != metering.processes
+        if changed:
+            book = await asyncio.to_thread(store.load, self._database)
         periods = self._periods()
         before = {key: (share.spent, share.reserved) for key, share in metering.shares.items()}
         rows = await asyncio.to_thread(store.rows_of, self._database, periods)
-        self._take_over(rows, periods, before)
+        self._take_over(book, rows, periods, before)
         if not metering.sole:
-            await self._exchange()
+            await self._exchange(processes)
             metering.trust(since)
+        if changed:  # now that there are shares of what is new
+            metering.install(book, processes)
 
     def _peek(self) -> tuple[int, int]:
         return store.generation(self._database), store.processes(self._database, LOCK_CLASS)
@@ -114,6 +118,7 @@ class Keeper:
 
     def _take_over(
         self,
+        book: Book,
         rows: list[store.Row],
         periods: set[str],
         before: dict[tuple[str, str], tuple[int, int]],
@@ -122,12 +127,14 @@ class Keeper:
         found: dict[tuple[str, str], list[store.Row]] = {}
         for row in rows:
             found.setdefault((row.budget, row.period), []).append(row)
-        for budget in metering.book.budgets:
+        for budget in book.budgets:
             wanted = [p for p in periods if _is_of(budget, p)]
             for period in wanted:
                 here = found.get((budget.id, period), [])
                 if budget.hard:
-                    self._update(metering.share(budget, period), here, before)
+                    share = metering.share(budget, period)
+                    share.budget = budget
+                    self._update(share, here, before)
                 self._tell(budget, period, sum(row.spent for row in here))
         for key, share in list(metering.shares.items()):
             if key[1] not in periods and not share.reserved:
@@ -151,21 +158,19 @@ class Keeper:
             share.granted = min(own.granted if own is not None else 0, share.budget.amount)
         share.loaded = True
 
-    async def _exchange(self) -> None:
+    async def _exchange(self, processes: int) -> None:
         """Ask for slices where little is left, give back what is not used."""
         metering = self._metering
         now = self._monotonic()
         wishes = []
         for share in metering.shares.values():
-            wish = _wish(share, now, metering.processes)
+            wish = _wish(share, now, processes)
             if wish is not None:
                 share.granted -= wish.back  # here first, so that it is not spent any more
                 wishes.append(wish)
         if not wishes:
             return
-        done = await asyncio.to_thread(
-            store.exchange, self._database, self._process, wishes, metering.processes
-        )
+        done = await asyncio.to_thread(store.exchange, self._database, self._process, wishes, processes)
         for row in done:
             changed = metering.shares.get((row.budget, row.period))
             if changed is not None:

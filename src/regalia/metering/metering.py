@@ -211,11 +211,9 @@ class Metering:
         self._book = book
         self._processes = processes
         self._plans = {}
-        current = {budget.id: budget for budget in book.budgets if budget.hard}
+        current = {budget.id for budget in book.budgets if budget.hard}
         for (name, period), share in list(self.shares.items()):
-            if name in current:
-                share.budget = current[name]
-            elif not share.reserved:
+            if name not in current and not share.reserved:
                 del self.shares[name, period]
         now = int(self._monotonic())
         for subject, window in list(self._windows.items()):
