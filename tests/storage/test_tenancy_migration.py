@@ -36,5 +36,9 @@ async def test_what_is_there_belongs_to_the_default_organisation_and_project(dat
     live = LiveTenants(database, KeyRing(SECRET, {}))
     await live.refresh()
     principal = live.ring.principal(f"Bearer {KEY}".encode(), route="chat.completions")
-    assert (principal.organisation, principal.project, principal.roles) == ("default", "default", {"owner"})
+    assert (principal.organisation, principal.project, principal.roles) == (
+        "default",
+        "default",
+        frozenset({"owner"}),
+    )
     assert [held.organisation for held in principal.held] == [""], "an owner of the whole instance"
