@@ -139,7 +139,7 @@ class SignIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     public_url: Annotated[str, msgspec.Meta(pattern=r"^(https?://[^/?#\s]+)?$")] = ""
     local_accounts: bool = True
-    providers: list[IdentityProvider] = []
+    providers: tuple[IdentityProvider, ...] = ()
     scim: Scim = Scim()
     session_idle_seconds: Annotated[float, msgspec.Meta(gt=0, le=604_800)] = 1800.0
     session_seconds: Annotated[float, msgspec.Meta(gt=0, le=2_592_000)] = 43_200.0
