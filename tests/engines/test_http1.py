@@ -48,9 +48,9 @@ async def receive(pieces: list[bytes], ended: bool = False) -> tuple[Connection,
         connection.data_received(piece)
     if ended:
         connection.connection_lost(None)
-    await connection.head()
+    await connection.head(5)
     body = b""
-    while chunk := await connection.read():
+    while chunk := await connection.read(5):
         body += chunk
     return connection, body
 
@@ -121,7 +121,7 @@ async def test_an_endless_head_is_refused(endless: bytes) -> None:
         connection.data_received(endless * 1000)
     assert transport.closed
     with pytest.raises(ConnectionBroken):
-        await connection.head()
+        await connection.head(5)
 
 
 async def test_a_reply_that_nobody_asked_for_is_never_taken_for_the_next_one() -> None:

@@ -70,11 +70,7 @@ class ReplyStream:
     async def __anext__(self) -> bytes:
         connection = self._connection
         try:
-            if connection.pending:
-                chunk = await connection.read()
-            else:
-                async with asyncio.timeout(self._patience()):
-                    chunk = await connection.read()
+            chunk = await connection.read(self._patience())
         except TimeoutError as error:
             raise EngineTimeout("the engine fell silent in the middle of its reply") from error
         except ConnectionBroken as error:
@@ -173,37 +169,37 @@ class EngineClient:
     async def _whole(self, method: str, path: str, body: bytes, timeouts: Timeouts) -> Reply:
         self.in_flight += 1
         try:
-            async with self._places, asyncio.timeout(timeouts.total):
+            async with self._places:
+                deadline = time.monotonic() + timeouts.total
                 connection = await self._asked(method, path, body, timeouts)
                 try:
-                    reply = Reply(connection.status, connection.content_type, await self._body(connection))
+                    whole = await self._body(connection, deadline)
+                    reply = Reply(connection.status, connection.content_type, whole)
                 finally:
                     self._done_with(connection)
-        except TimeoutError as error:
-            raise EngineTimeout(f"no whole reply within {timeouts.total:g} s") from error
         finally:
             self.in_flight -= 1
         self.progress()
         return reply
 
-    async def _body(self, connection: Connection) -> bytes:
+    async def _body(self, connection: Connection, deadline: float) -> bytes:
         if connection.complete and connection.pending <= self.max_reply:  # nearly every reply
-            return await connection.read()
-        return await ReplyStream(self, connection, time.monotonic() + self.timeouts.total).read()
+            return await connection.read(0)
+        return await ReplyStream(self, connection, deadline).read()
 
     async def _asked(self, method: str, path: str, body: bytes, timeouts: Timeouts) -> Connection:
         """A connection on which the reply's head has come. Raises EngineError."""
         begun = time.monotonic()
+        patience = min(timeouts.first_byte, timeouts.total)
         head = self._head(method, path) + b"%d\r\n\r\n" % len(body)
         while True:
             connection = self._idle_connection() or await self._connect(timeouts.connect)
             connection.send(head, body)
             try:
-                async with asyncio.timeout(timeouts.first_byte):
-                    await connection.head()
+                await connection.head(patience)
             except TimeoutError as error:
                 connection.close()
-                raise EngineTimeout(f"no answer within {timeouts.first_byte:g} s") from error
+                raise EngineTimeout(f"no answer within {patience:g} s") from error
             except ConnectionBroken as error:
                 connection.close()
                 if connection.served > 1 and not connection.begun and time.monotonic() - begun < _STALE_S:

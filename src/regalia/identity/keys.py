@@ -9,6 +9,7 @@ import base64
 import hmac
 import time
 from collections.abc import Callable, Mapping
+from hashlib import sha256
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 import msgspec
@@ -22,6 +23,7 @@ PREFIX = "rgl_"
 RANDOM_BYTES = 30
 STALE_S = 10.0
 """So long after the keys were last confirmed, none of them is accepted any more."""
+_BLOCK = 64  # bytes, SHA-256's
 _MAX_KEY = 256
 _MAX_BEARER = 16_384
 
@@ -49,6 +51,24 @@ def hash_key(secret: bytes, key: str | bytes) -> bytes:
     return hmac.digest(secret, key.encode() if isinstance(key, str) else key, "sha256")
 
 
+class KeyHash:
+    """`hash_key` under one secret, at a third of its cost: both keyed states are made once (RFC 2104)."""
+
+    __slots__ = ("_inner", "_outer")
+
+    def __init__(self, secret: bytes) -> None:
+        block = (sha256(secret).digest() if len(secret) > _BLOCK else secret).ljust(_BLOCK, b"\0")
+        self._inner = sha256(bytes(byte ^ 0x36 for byte in block))
+        self._outer = sha256(bytes(byte ^ 0x5C for byte in block))
+
+    def of(self, key: bytes) -> bytes:
+        """What is stored of the key."""
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(key)
+        outer.update(inner.digest())
+        return outer.digest()
+
+
 def parse_network(text: str) -> Network:
     """A source network in CIDR form, or one address. Raises ValueError."""
     return ip_network(text.strip())
@@ -65,7 +85,7 @@ class KeyRing:
         clock: Callable[[], int] = now_ms,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._secret = secret
+        self._hash = KeyHash(secret).of
         self._keys = dict(keys)
         self._clock = clock
         self._monotonic = monotonic
@@ -118,7 +138,7 @@ class KeyRing:
             raise _invalid()
         token = authorization[7:].strip()
         if len(token) <= _MAX_KEY:
-            key = self._keys.get(hash_key(self._secret, token))
+            key = self._keys.get(self._hash(token))
             if key is not None:
                 return self._checked(key, peer, route)
         if self._resolvers and len(token) <= _MAX_BEARER and not token.startswith(b"rgl_"):
