@@ -231,6 +231,9 @@ async def _run(at: Tenancy) -> None:
     except RegaliaError as error:
         _LOG.error("retention was not applied", reason=str(error))
         return
+    except Exception:  # whatever it was, the next run must come
+        _LOG.exception("retention was not applied")
+        return
     for name in done["undefined"]:
         _LOG.warning("a project has a retention class that is not defined: it keeps for ever", name=name)
     if done["keys"] or done["calls"] or done["index"]:

@@ -41,7 +41,7 @@ class Contents:
 
     def __init__(self, vault: Vault, clock: Callable[[], int]) -> None:
         self.vault = vault
-        self.classes: Mapping[str, str] = {}  # of the projects that have a retention class; replaced as a whole
+        self.classes: Mapping[str, str] = {}  # each project's retention class; replaced as a whole
         self._clock = clock
 
     def row(self, index: int, entry: Entry) -> ContentRow:

@@ -30,6 +30,8 @@ from regalia.vault.retention import select as select_free
 
 MOST_CALLS = 1500
 """What the record of one erasure can name within 65,535 bytes."""
+MOST_HOLDS = 100
+"""How many holds that kept something back a record names."""
 MOST_PARTS = 200_000
 """How many calls one erasure takes out of buckets of which a hold keeps a part."""
 MOST_LOOKED_AT = 100_000
@@ -99,7 +101,7 @@ class Erasure(msgspec.Struct, frozen=True, array_like=True):
         if self.scope == "retention":
             fields["retention"] = self.target
         if self.held:
-            fields["held"] = list(self.held)
+            fields["held"] = list(self.held[:MOST_HOLDS])
         return _canonical(fields)
 
 

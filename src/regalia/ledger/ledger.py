@@ -125,8 +125,8 @@ class Ledger:
     async def erase(self, erasure: Erasure) -> str:
         """Erase contents, on the record; the erasure as JSON.
 
-        Raises Held, NothingToErase, CallOpen, ErasureUnderWay, VaultError, AuditUnavailable. After the last it
-        may still be carried out, and is, at the latest, when the log is opened again.
+        Raises Held, NothingToErase, CallOpen, ErasureUnderWay, VaultError, AuditUnavailable. After the last
+        it may still be carried out, and is, at the latest, when the log is opened again.
         """
         return await self._running().erase(erasure)
 

@@ -128,7 +128,7 @@ class Link(asyncio.Protocol):
             return await self._ask_for(ERASING_S, lambda number: Erase(number, erasure))
         except TimeoutError as error:
             raise ErasureUnderWay(
-                f"the erasure {erasure.id} goes on, and is finished by itself: `regalia content erasures` says when"
+                f"the erasure {erasure.id} goes on and is finished by itself: see `regalia content erasures`"
             ) from error
 
     async def keep(self, action: Action) -> str:

@@ -18,7 +18,7 @@ import msgspec
 from sqlalchemy import ColumnElement, Connection, delete, exists, select
 
 from regalia.clock import call_ms, new_call_id
-from regalia.ledger.erasing import Eraser, Erasure
+from regalia.ledger.erasing import MOST_HOLDS, Eraser, Erasure
 from regalia.ledger.holds import active_holds
 from regalia.storage import Database
 from regalia.storage.schema import calls, contents, subjects
@@ -251,7 +251,7 @@ class Retainer:
             projects=_pseudonyms(some, action.epochs),
             buckets=tuple(bucket for one in some for bucket in one.buckets),
             parts=tuple(part for one in some for part in one.parts),
-            held=held[:100],
+            held=held,
             owners=tuple((one.project, one.since) for one in some),
         )
         self._announce(
@@ -304,7 +304,7 @@ class Retainer:
             **fields,
         }
         if held:
-            record["held"] = list(held[:100])
+            record["held"] = list(held[:MOST_HOLDS])
         self._transact(lambda _cursor, _index: _canonical(record))
 
     def _set_marks(self, marks: Mapping[str, int]) -> None:

@@ -87,7 +87,8 @@ _SQLITE = Statements(
     erasure=(
         "SELECT record FROM erasures WHERE record > ? AND (project = ? OR before > ? OR id IN "
         "(SELECT erasure FROM erasure_calls WHERE call = ?) OR id IN "
-        "(SELECT erasure FROM erasure_projects WHERE project = ? AND since <= ? AND before > ?)) ORDER BY record LIMIT 1"
+        "(SELECT erasure FROM erasure_projects WHERE project = ? AND since <= ? AND before > ?)) "
+        "ORDER BY record LIMIT 1"
     ),
     # Never back: a process that was paused must not undo what another has published since.
     published=(
