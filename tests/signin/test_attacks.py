@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import httpx
 import pytest
 
-from signin.conftest import Site
+from signin.conftest import SCIM_TOKEN, Site
 from signin.providing import Browser, hidden
 from signin.test_provider_sign_in import published, session, signed_in
 
@@ -118,6 +118,14 @@ def test_forms_of_other_sites_are_refused(site: Site) -> None:
         with signed_in(site, "chen") as other:
             theirs = {"x-csrf-token": session(site, other).json()["csrf_token"]}
             assert at.post(f"{site.url}/v1/chat/completions", json=CHAT, headers=theirs).status_code == 403
+
+
+def test_a_link_on_another_site_does_not_act_for_who_follows_it(site: Site) -> None:
+    with signed_in(site, "amina") as browser:
+        at = browser.at(site.url)
+        assert at.get(f"{site.url}/v1/models").status_code == 200
+        foreign = {"sec-fetch-site": "cross-site"}
+        assert at.get(f"{site.url}/v1/models", headers=foreign).status_code == 401
 
 
 def test_nobody_is_signed_in_by_a_form_of_another_site(site: Site) -> None:
@@ -236,3 +244,16 @@ def test_refusals_are_on_record(site: Site) -> None:
     while b"admin.signin_refused" not in published(site):
         assert time.monotonic() < deadline, "no refusal was published"
         time.sleep(0.1)
+
+
+def test_no_secret_is_in_the_servers_output(site: Site) -> None:
+    with signed_in(site, "amina") as browser, Browser() as other:
+        secrets = [SCIM_TOKEN, site.alpha.config["client_secret"], browser.at(site.url).cookies["regalia"]]
+        answer = until_callback(site, other, "alpha")
+        assert_not_let_in(site, other, come_back(site, other, "alpha", answer | {"code": "made up"}))
+        token = site.alpha.access_token("amina")
+        assert bearer(site, token[:-4] + "AAAA").status_code == 401
+    output = site.server.output.read_text()
+    assert output
+    for secret in (*secrets, answer["code"], answer["state"], token, "amina"):
+        assert secret not in output

@@ -54,6 +54,8 @@ class SignedInRequests:
             if len(authorization) > _MAX_BEARER:
                 raise ApiError(401, "invalid_token", "This access token is too long.")
             return await self._at.of_bearer(authorization[7:].strip().decode("latin-1"), project)
+        if headers.get(b"sec-fetch-site") == b"cross-site":
+            return None  # a link on another site must not act for whoever follows it
         cookies = [value for name, value in scope["headers"] if name == b"cookie"]
         token = read_cookie(cookies, SESSION, self._at.secure)
         found = await self._at.of_session(token, project) if token else None
