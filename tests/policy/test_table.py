@@ -1,13 +1,14 @@
 """Every inference route, streamed or not, under every action, in both directions: enforced and recorded."""
 
 import json
+import runpy
 from typing import Any
 
 import pytest
 
 from policy.conftest import House
 from policy.policy_kit import SECRET, rail, request
-from regalia.gateway import ROUTES
+from regalia.gateway import ROUTES, Route, guard_table, routes
 from regalia.gateway.guard import HELD, REDACTIONS, HeldForReview, PolicyBlocked
 from regalia.gateway.guard_table import TABLE
 from regalia.policy.document import ACTIONS
@@ -25,6 +26,13 @@ HIDDEN = "⟦TEST_WORD_1⟧"
 
 async def test_every_route_has_a_row() -> None:
     assert TABLE.keys() == {route.name for route in ROUTES}
+
+
+async def test_a_new_route_without_a_row_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    new = Route("images", "/v1/images", ROUTES[0].request, "Draw")
+    monkeypatch.setattr(routes, "ROUTES", (*ROUTES, new))
+    with pytest.raises(LookupError, match="images"):
+        runpy.run_path(str(guard_table.__file__))
 
 
 def told(house: House, on: str) -> dict[str, Any]:
