@@ -99,12 +99,12 @@ def test_a_key_is_only_for_its_routes_its_project_and_its_roles() -> None:
 def test_keys_that_were_not_confirmed_for_too_long_are_refused_until_they_are() -> None:
     now = 100.0
     keys = KeyRing(SECRET, {hash_key(SECRET, KEY): RingKey(ALICE)}, monotonic=lambda: now)
-    keys.confirm()
+    keys.confirm(keys.moment())
     now += STALE_S
     assert keys.principal(BEARER) == ALICE
     now += 0.001
     assert refusal(keys, BEARER) == (503, "identity_unavailable")
-    keys.confirm()
+    keys.confirm(keys.moment())
     assert keys.principal(BEARER) == ALICE
 
 

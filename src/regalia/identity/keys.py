@@ -106,9 +106,13 @@ class KeyRing:
                 changed[digest] = key
         self._keys = changed
 
-    def confirm(self) -> None:
-        """The keys were seen to be the database's just now; good for STALE_S."""
-        self._fresh_until = self._monotonic() + STALE_S
+    def moment(self) -> float:
+        """Now, for `confirm`."""
+        return self._monotonic()
+
+    def confirm(self, moment: float) -> None:
+        """The keys are what the database held at that moment or later; good for STALE_S from then."""
+        self._fresh_until = moment + STALE_S
 
     def also(self, resolver: Resolver) -> None:
         """Ask `resolver` about bearer tokens that are no keys of ours (such as an identity provider's)."""

@@ -7,6 +7,7 @@ the key ring is not confirmed, and soon answers nobody (`keys.STALE_S`).
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -46,6 +47,8 @@ class LiveTenants:
 
     def __init__(self, database: Database, ring: KeyRing) -> None:
         self._database = database
+        # a thread of its own: whatever else keeps threads busy, revocations are not to wait for it
+        self._reader = ThreadPoolExecutor(1, "regalia-identity")
         self._turn = asyncio.Lock()  # held while what was read is taken in, so that nothing goes back
         self.ring = ring
         self.tenants = Tenants()
@@ -53,10 +56,13 @@ class LiveTenants:
     async def refresh(self) -> None:
         """Take in what the database has now. Raises SQLAlchemyError where it does not answer."""
         async with self._turn:
-            changes = await asyncio.to_thread(read_changes, self._database, self.tenants.generation)
+            moment = self.ring.moment()
+            changes = await asyncio.get_running_loop().run_in_executor(
+                self._reader, read_changes, self._database, self.tenants.generation
+            )
             if changes.generation != self.tenants.generation:
                 self.ring.change(self.tenants.absorb(changes))
-            self.ring.confirm()
+            self.ring.confirm(moment)
 
     @asynccontextmanager
     async def following(self) -> AsyncIterator[None]:
@@ -68,6 +74,7 @@ class LiveTenants:
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+            self._reader.shutdown(wait=False)
 
     async def _follow(self) -> None:
         failing = False
