@@ -2,14 +2,17 @@
 
 from collections.abc import Mapping
 
+from regalia.policy import semantic
 from regalia.policy.detector import Factory
-from regalia.policy.detectors import hidden, identifiers, language, secrets
+from regalia.policy.detectors import guard, hidden, identifiers, language, secrets
 
 DETECTORS: Mapping[str, Factory] = {
     identifiers.NAME: identifiers.make,
     secrets.NAME: secrets.make,
     language.NAME: language.make,
     hidden.NAME: hidden.make,
+    semantic.NAME: semantic.make,
+    guard.NAME: guard.make,
 }
 
 __all__ = ["DETECTORS"]

@@ -1,0 +1,60 @@
+"""The detector `semantic`: `semantic.injection`, `semantic.jailbreak` and `semantic.harm`.
+
+It reads a text in stretches (`windows`), embeds them all with the instance's own embedding engine, and gives
+a finding over each stretch that scores. It costs what the embeddings cost, so it is slow: it runs beside the
+engine's prefill, and the first byte waits for it.
+"""
+
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from typing import Any
+
+from regalia.policy.detector import Embed, Resources
+from regalia.policy.finding import Finding
+from regalia.policy.semantic.head import Head, load
+from regalia.policy.semantic.windows import windows
+
+NAME = "semantic"
+LOWEST = 0.2
+"""Scores below this are no findings, whatever a rail's `min_score` is."""
+
+
+class Semantic:
+    """Finds kinds of the head that `kinds` name (all when empty)."""
+
+    name = NAME
+    slow = True
+
+    def __init__(self, embed: Embed, head: Head, kinds: tuple[str, ...] = ()) -> None:
+        self._embed = embed
+        self._head = head
+        self._kinds = kinds
+
+    async def find(self, text: str) -> list[Finding]:
+        """The stretches that score, for each kind."""
+        spans = windows(text)
+        if not spans:
+            return []
+        vectors = await self._embed([text[start:end] for start, end in spans])
+        if len(vectors) != len(spans):
+            raise ValueError(f"the embedding engine gave {len(vectors)} vectors for {len(spans)} texts")
+        found = []
+        for (start, end), vector in zip(spans, vectors, strict=True):
+            for kind, score in self._head.scores(vector).items():
+                if score >= LOWEST and self._wants(kind):
+                    found.append(Finding(kind, start, end, round(score, 3), "model", NAME))
+        return found
+
+    def _wants(self, kind: str) -> bool:
+        return not self._kinds or any(fnmatchcase(kind, one) for one in self._kinds)
+
+
+def make(options: Mapping[str, Any], resources: Resources) -> Semantic:
+    """The factory that packs use. Raises ValueError where the instance has no embedding engine."""
+    if unknown := set(options) - {"kinds"}:
+        raise ValueError(f"the detector {NAME} has no option {', '.join(sorted(unknown))}; it has: kinds")
+    if resources.embed is None:
+        raise ValueError(
+            f"the detector {NAME} needs the embedding engine, which `embeddings: false` turns off"
+        )
+    return Semantic(resources.embed, load(), tuple(options.get("kinds", ())))
