@@ -142,6 +142,7 @@ def test_what_is_not_taken_is_sent_again_before_anything_else(log: PaperLog) -> 
                 pass
         except DeliveryFailed:
             assert cursor.read() == export.state.next
+            assert export.waiting == 600 - export.state.next
     first = numbers(destination.taken)
     assert first[:512] == [*range(256), *range(256)]
     assert first[512:] == list(range(256, 600))

@@ -116,3 +116,4 @@ def test_signing_in_is_an_audit_event(site: Site) -> None:
     event = next(one for one in found if one.get("session") == {"uid": mark})
     assert (event["class_uid"], event["activity_id"], event["status_id"]) == (3002, 1, 1)
     assert [one["metadata"]["sequence"] for one in found] == list(range(len(found)))
+    assert "regalia_audit_events_waiting" in site.server.get("/metrics").text

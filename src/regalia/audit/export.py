@@ -60,6 +60,11 @@ class Export:
         self._next = cursor.read()
         self.state = State(self._next)
 
+    @property
+    def waiting(self) -> int:
+        """How many published records are not delivered yet."""
+        return self.state.published - self.state.next
+
     def run(self, stop: threading.Event, monotonic: Callable[[], float] = time.monotonic) -> None:
         """Export until told to stop."""
         pause = 0.0

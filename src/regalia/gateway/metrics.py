@@ -33,6 +33,11 @@ class Metrics:
         self.engines_ready = Gauge(
             "regalia_engines_ready", "Engines that take calls.", registry=self.registry
         )
+        self.audit_events_waiting = Gauge(
+            "regalia_audit_events_waiting",
+            "Published records that are not yet delivered as audit events.",
+            registry=self.registry,
+        )
         self._ended: dict[tuple[str, str], Counter] = {}
         self._lasted: dict[str, Histogram] = {}
         self._counted: dict[tuple[str, str], Counter] = {}

@@ -154,7 +154,7 @@ async def running(config: Config, *, owner: bool = True) -> AsyncIterator[Instan
         reviews = ReviewDesk(queue, tenancy, ledger, gateway, Pseudonyms(secret))
         async with (
             signing_in(config, tenancy) as signin,
-            exporting(config.audit_export if owner else AuditExport(), data_dir, origin),
+            exporting(config.audit_export if owner else AuditExport(), data_dir, origin) as export,
             live.following(),
             policies.following(),
             reviews.watching(),
@@ -164,6 +164,8 @@ async def running(config: Config, *, owner: bool = True) -> AsyncIterator[Instan
             witnessing.asking(ledger) if witnessing else nullcontext(),
             stamping(data_dir, config.log.timestamps) if owner else nullcontext(),
         ):
+            if export is not None:
+                metrics.audit_events_waiting.set_function(lambda: export.waiting)
             yield Instance(
                 config,
                 tenancy=tenancy,
