@@ -10,7 +10,10 @@ from ledger_kit import ORIGIN, Call, Site, event, publish, receipt
 from regalia.errors import AuditUnavailable
 from regalia.keyfile import KeyUnusable
 from regalia.ledger import Entry, KeyFiles, create_keys, policy_text
+from regalia.ledger.archive import archive
+from regalia.ledger.folder import LogFolder
 from regalia.ledger.fsck import check_log
+from regalia.ledger.keeping import DeclareMinimum
 from regalia.ledger.keys import Past, log_keys, read_past, root_name, verifier_keys
 from regalia.ledger.log import Log
 from regalia.ledger.rotation import KeyChanges, write_past
@@ -172,6 +175,7 @@ def test_an_interrupted_rotation_happened_or_did_not(
     if rooted.keys.next.exists():
         with pytest.raises(KeyUnusable, match="interrupted"):
             policy_text(rooted.keys, ORIGIN)
+        assert not sound(rooted)
     happened = where not in {"keys made", "record waits"}
     with rooted.log() as log:
         assert read_past(rooted.keys).former != () if happened else read_past(rooted.keys).former == ()
@@ -251,3 +255,23 @@ def test_an_operator_without_the_root_can_not_rotate(rooted: Site) -> None:
     with pytest.raises(NotVerified):
         TrustPolicy.parse(policy_text(rooted.keys, ORIGIN)).rotated(ORIGIN, record, 1)
     assert pinned.roots
+
+
+def test_receipts_outlive_the_archiving_of_the_record_that_rotated_the_keys(
+    rooted: Site, tmp_path: Path
+) -> None:
+    pinned = rooted.policy
+    with rooted.log() as log:
+        log.rotate(root_of(rooted))
+        log.append([event(n) for n in range(800)])
+        made = call(log)
+        publish(log)
+        log._note_publication()
+        log.keep(DeclareMinimum(512, "b" * 32, 1))
+        publish(log)
+        folder = LogFolder(rooted.folder)
+        assert archive(folder, 512, tmp_path / "archive", [1]) == 2  # a bundle and its tile, not the first
+        folder.close()
+    (tmp_path / "archive").rename(tmp_path / "away")
+    with rooted.log() as log:
+        verify_receipt(receipt(log, made.id), pinned)
