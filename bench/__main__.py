@@ -1,6 +1,6 @@
 """`make bench`: every benchmark, its table and ratios; `--write` puts them into docs/performance.md.
 
-    python -m bench [gateway] [engine] [ledger] [verifier] [sealed] [erasure] [workers] [--write]
+    python -m bench [gateway] [engine] [ledger] [verifier] [rails] [policy] [sealed] [erasure] [workers] [--write]
 
 Ends with 1 when a ratio misses its bound.
 """
@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import engine, erasure, gateway, rails, rivals, sealed, verifier, workers
+from bench import engine, erasure, gateway, policy, rails, rivals, sealed, verifier, workers
 from bench.report import Ratio, machine, write_between_marks
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "performance.md"
@@ -30,6 +30,7 @@ PARTS: dict[str, tuple[str, Callable[[], tuple[str, list[Ratio]]]]] = {
     "ledger": ("The ledger alone", ledger),
     "verifier": ("The verifier", verifier.run),
     "rails": ("Rails: identifiers beside Presidio", rails.run),
+    "policy": ("A policy's default rails", policy.run),
     "sealed": ("Sealing and witnessing", sealed.run),
     "erasure": ("Erasing a project", erasure.run),
     "workers": ("Several gateway processes", workers.run),

@@ -35,6 +35,7 @@ class Target:
     headers: Mapping[str, str] = field(default_factory=dict)
     keys: Path | None = None
     """A file of API keys, one a line, that take turns; none: what `headers` say."""
+    body: str = CHAT
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def load(target: Target, connections: int, seconds: int) -> Figures:
         target.url,
     ]
     headers = "".join(f"{name}:{value}\n" for name, value in target.headers.items())
-    environment = {**os.environ, "BENCH_BODY": CHAT, "BENCH_HEADERS": headers}
+    environment = {**os.environ, "BENCH_BODY": target.body, "BENCH_HEADERS": headers}
     if target.keys is not None:
         environment["BENCH_KEYS"] = str(target.keys)
     done = subprocess.run(
