@@ -117,7 +117,7 @@ def test_outcomes_before_metering_began_are_not_counted() -> None:
 
 
 def test_of_a_log_without_its_beginning_whole_days_are_compared() -> None:
-    late = {"time": NOON + DAY, "started": NOON + DAY}
+    late: dict[str, Any] = {"time": NOON + DAY, "started": NOON + DAY}
     audit = Audit(begins=256)
     for index, record in enumerate([*call("call_1"), *call("call_2", **late, cost=None)], 256):
         audit.add(index, json.dumps(record).encode())

@@ -1,8 +1,8 @@
 """Budgets, usage and log agree to the token, whatever is cut, killed or revoked, and nothing stays locked.
 
-Thousands of interleaved calls on every route: streams are cut by clients, the engine is killed, the server is
-killed with SIGKILL, keys are revoked, budgets run out. Afterwards what the counters, the budgets and the
-clients say is compared with the log's records. `REGALIA_METERING_CALLS` sets how many calls are made in all
+Thousands of interleaved calls on every route: streams are cut by clients, the engine, the server and the
+ledger's process are killed, keys are revoked, budgets run out. Afterwards what the counters, the budgets and
+the clients say is compared with the log's records. `REGALIA_METERING_CALLS` sets how many calls are made in all
 (a long run: 200000), `REGALIA_METERING_SEED` repeats a run's choices. The last line printed has the figures.
 """
 
@@ -28,7 +28,7 @@ from sqlalchemy import text
 from metering_traffic import Key, Seen, load
 from postgresql_kit import running_cluster
 from regalia.instance import database_of
-from serving import Server, ServerFactory, free_port, regalia
+from serving import Server, ServerFactory, children, free_port, regalia
 
 CALLS = int(os.environ.get("REGALIA_METERING_CALLS", "1500"))
 SEED = int(os.environ.get("REGALIA_METERING_SEED", str(random.SystemRandom().randrange(2**32))))
@@ -155,6 +155,22 @@ async def one_round(
     await under_way
 
 
+async def without_its_ledger(house: House, chance: random.Random, seen: Seen) -> None:
+    """Load while the ledger's process is killed, and replaced: some outcomes are doubtful for a while."""
+    under_way = asyncio.create_task(load(house.server.url, house.keys, 120, CLIENTS, chance, seen))
+    await asyncio.sleep(0.3)
+    await asyncio.to_thread(kill_ledger, house.server)
+    await under_way
+
+
+def kill_ledger(server: Server) -> None:
+    """SIGKILL every ledger process of a running server."""
+    assert server.process is not None
+    for pid in children(server.process.pid):
+        if b"regalia.ledger.process" in Path(f"/proc/{pid}/cmdline").read_bytes():
+            os.kill(pid, signal.SIGKILL)
+
+
 def verdict(house: House) -> dict[str, Any]:
     """`regalia usage --verify`; it must find no difference."""
     where = ["--data-dir", str(house.server.data_dir)]
@@ -271,14 +287,14 @@ def drive(house: House, engine: MortalEngine, calls: int, rounds: int) -> str:
         aim = calls * (number + 1) // rounds - seen.made
         asyncio.run(one_round(house, max(aim, 1), chance, seen, engine))
     house.server.start()
-    asyncio.run(load(house.server.url, house.keys, 60, CLIENTS, chance, seen))
+    asyncio.run(without_its_ledger(house, chance, seen))
     records = wait_until_closed(house)
     kinds = check(house, seen, records)
     found = verdict(house)
     check_nothing_is_locked(house)
     assert house.server.stop() == 0
     last = verdict(house)
-    assert kinds["call.answered"] > calls / 4
+    assert kinds["call.answered"] > calls / 10, kinds
     assert any("is left" in told for told in seen.limited), "no budget ran out"
     assert seen.outcomes["401"], "no revoked key was refused"
     return (

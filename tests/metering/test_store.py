@@ -2,12 +2,14 @@
 
 import random
 from concurrent.futures import ThreadPoolExecutor
+from typing import cast
 
 import pytest
 from sqlalchemy import text
 
 from regalia.ledger import Settlement
 from regalia.ledger.batch import Rows, rows
+from regalia.ledger.contents import Contents
 from regalia.ledger.entry import Entry
 from regalia.ledger.statements import statements_for
 from regalia.metering import Budget, Limit, Price, store
@@ -25,7 +27,7 @@ def settled(process: str, tokens: int, cost: int = 0, key: str = "k", day: str =
         day, "o", "p", key, "u", "chat.completions", "m", currency and "price", currency, tokens, 0, 0, cost
     )
     entry = Entry(b"{}", "outcome", "call", "p", settlement=used)
-    return rows([entry], 1, process, contents=None)  # type: ignore[arg-type] - it has none
+    return rows([entry], 1, process, cast(Contents, None))  # it has no contents
 
 
 def write(database: Database, batch: Rows) -> None:

@@ -5,14 +5,14 @@ unit. With prices of at most three decimals there is nothing to round.
 """
 
 import re
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
 from regalia.errors import RegaliaError
 
 PLACES = 9
-UNIT = 10**PLACES
+UNIT: Final = 1_000_000_000
 MILLION = 1_000_000
 HIGHEST = 9_000_000_000 * UNIT
 """Amounts are below it, so that a database's 64 bits hold them."""
