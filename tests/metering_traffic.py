@@ -140,7 +140,7 @@ async def load(
             before = seen.outcomes["broken off"] + seen.outcomes["503"]
             await call(http, url, own.choice(keys), own, seen)
             if seen.outcomes["broken off"] + seen.outcomes["503"] > before:
-                await asyncio.sleep(0.1)
+                await asyncio.sleep(0.4)
 
     timeout = aiohttp.ClientTimeout(total=20)
     async with aiohttp.ClientSession(timeout=timeout, trust_env=False) as http:

@@ -2,8 +2,10 @@
 
 Thousands of interleaved calls on every route: streams are cut by clients, the engine, the server and the
 ledger's process are killed, keys are revoked, budgets run out. Afterwards what the counters, the budgets and
-the clients say is compared with the log's records. `REGALIA_METERING_CALLS` sets how many calls are made in all
-(a long run: 200000), `REGALIA_METERING_SEED` repeats a run's choices. The last line printed has the figures.
+the clients say is compared with the log's records.
+
+`REGALIA_METERING_CALLS` sets how many calls are made in all (a long run: 200000), `REGALIA_METERING_SEED`
+repeats a run's choices. The last line printed has the figures.
 """
 
 import asyncio
@@ -35,7 +37,8 @@ SEED = int(os.environ.get("REGALIA_METERING_SEED", str(random.SystemRandom().ran
 CLIENTS = 16
 ROUNDS = 3
 PRICE = {"input": "1", "cached": "0.5", "output": "2", "embedding": "0.25"}  # EUR for a million tokens
-SMALL = 1200
+SMALL = max(1200, CALLS)  # tokens
+MONEY = f"{max(4000, 2 * CALLS) / 10**6:f}"  # EUR
 AT_ONCE = 12
 NOTICED_S = 2.0  # by then every process knows of a changed budget, even on a busy machine
 ENGINE = Path(__file__).resolve().parent.parent / "fake_engine.py"
@@ -104,7 +107,13 @@ class House:
         self.ask("POST", "/prices", {"model": "fake", "currency": "EUR", **PRICE})
         for budget in (
             {"scope": "key", "subject": self.keys[0].id, "amount": str(SMALL), "period": "total"},
-            {"scope": "project", "subject": other, "amount": "0.004", "unit": "EUR", "period": "month"},
+            {
+                "scope": "project",
+                "subject": other,
+                "amount": MONEY,
+                "unit": "EUR",
+                "period": "month",
+            },
             {"scope": "organisation", "subject": "default", "amount": "1000", "unit": "EUR", "period": "day"},
             {"scope": "organisation", "subject": "default", "amount": "5", "period": "day", "hard": False},
         ):
