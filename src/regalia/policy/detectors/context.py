@@ -60,10 +60,14 @@ def pattern(latin: Iterable[str], other: Iterable[str] = (), suffix: str = "") -
     return re.compile(f"{found}|{rest}" if rest else found)
 
 
-def terms(*words: str) -> re.Pattern[str]:
-    """An expression of terms in lower case; sorts them by script itself."""
+def terms(*words: str, adjacent: str = "") -> re.Pattern[str]:
+    """An expression of terms in lower case; sorts them by script itself.
+
+    `adjacent` is a word that says too little unless the number follows at once.
+    """
     latin = [word for word in words if word[0] < "\u0250" or "\u1e00" <= word[0] <= "\u1eff"]
-    return pattern(latin, [word for word in words if word not in latin], _SUFFIX)
+    found = pattern(latin, [word for word in words if word not in latin], _SUFFIX)
+    return re.compile(rf"{found.pattern}|(?<!{_LETTER}){adjacent}(?=[ ]?\Z)") if adjacent else found
 
 
 _AGAINST = re.compile(f"{_OF_THINGS}|{pattern(_AGAINST_LATIN, _AGAINST_OTHER, _SUFFIX).pattern}")

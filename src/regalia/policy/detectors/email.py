@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 _LOCAL = re.compile(r"[\w.!#$%&'*+/=?^`{|}~-]{1,64}+")
 _DOMAIN = re.compile(r"[^\W_](?:[\w-]{0,61}[^\W_])?(?:\.[^\W_](?:[\w-]{0,61}[^\W_])?){1,8}")
+_PLAIN = re.compile(r"[!-~]+")
 _FILES = frozenset(
     {"png", "jpg", "jpeg", "gif", "svg", "webp", "css", "js", "ts", "json", "html", "py", "txt"}
 )
@@ -33,14 +34,21 @@ def _address(text: str, at: int) -> tuple[int, int] | None:
     if domain is None or local is None or local.end() > 64:
         return None
     start, end = at - local.end(), domain.end()
-    stripped = text[start:at].lstrip(_EDGES)
+    end -= len(domain.group()) - len(_without_neighbour(domain.group()))
+    stripped = _without_neighbour(text[start:at][::-1])[::-1].lstrip(_EDGES)
     start = at - len(stripped)
     if not stripped or stripped.endswith(".") or text[start - 1 : start] == "@":
         return None
-    labels = domain.group().split(".")
+    labels = text[at + 1 : end].split(".")
     if labels[-1].isdigit() or (labels[-1].lower() in _FILES and labels[0][:1].isdigit()):
         return None
     return None if _is_reference(text, start, at, end) else (start, end)
+
+
+def _without_neighbour(part: str) -> str:
+    """A part of an address up to another script, in languages that put no space between words."""
+    plain = _PLAIN.match(part)
+    return plain.group() if plain and plain.end() < len(part) and part[plain.end()] > "\u0600" else part
 
 
 def _is_reference(text: str, start: int, at: int, end: int) -> bool:

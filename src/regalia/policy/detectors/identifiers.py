@@ -159,6 +159,8 @@ class Identifiers:
         kind = phones.international(digits)
         if not kind or not self._looked_for(kind):
             return None
+        if base == phones.WITH_ZEROS_SCORE and kind not in ("phone", "eu.phone"):
+            base = phones.PLANNED_SCORE
         word = Surroundings(lower, floor, start, number.end).speaks(phones.WORDS)
         score = confidence(base, 0, word, number.cut)
         return self._finding(kind, (start, number.end), score, "format") if score >= THRESHOLD else None

@@ -29,7 +29,7 @@ RECOGNISERS = (
         lengths=(7, 8, 9),
         accepts=lambda digits: digits[0] != "0",
         groupings=frozenset({(2, 3, 3), (1, 3, 3), (4, 4)}),
-        words=terms(*_ID_WORDS),
+        words=terms(*_ID_WORDS, adjacent="id"),
     ),
     Recogniser(
         kind="ke.kra_pin",

@@ -71,6 +71,8 @@ INTERNATIONAL_LENGTHS = tuple(range(8, 18))
 INTERNATIONAL_SCORE = 0.85
 WITH_ZEROS_SCORE = 0.45
 """Of a number that begins with 00 in place of +, as many other numbers do."""
+PLANNED_SCORE = 0.55
+"""Of such a number that fits the plan of one of the countries told here."""
 
 
 def international(digits: str) -> str:
