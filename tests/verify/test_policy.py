@@ -165,7 +165,7 @@ W = f"witness X1 {KEYS['X1']}\n"
         ("nul", LOG_LINE + "quorum none\0\n"),
         ("no-break space", LOG_LINE + "quorum\u00a0none\n"),
         ("root that is no key", LOG_LINE + "# regalia-root nonsense\nquorum none\n"),
-        ("former keys without a size", LOG_LINE + f"# regalia-until {KEYS['X1']} {KEYS['X2']}\nquorum none\n"),
+        ("former keys without a size", LOG_LINE + f"# regalia-until {RENAMED} {RENAMED}\nquorum none\n"),
         ("former keys with a signed size", LOG_LINE + f"# regalia-until +5 {KEYS['X1']}\nquorum none\n"),
         ("former key that is none", LOG_LINE + "# regalia-until 5 nonsense\nquorum none\n"),
         ("too many witnesses", LOG_LINE + "".join(MANY) + "quorum none\n"),
