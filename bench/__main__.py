@@ -1,6 +1,7 @@
 """`make bench`: every benchmark, its table and ratios; `--write` puts them into docs/performance.md.
 
-    python -m bench [gateway] [engine] [ledger] [verifier] [rails] [policy] [sealed] [erasure] [workers] [--write]
+    python -m bench [gateway] [engine] [ledger] [verifier] [rails] [policy] [sealed] [erasure] [workers]
+                    [--write]
 
 Ends with 1 when a ratio misses its bound.
 """

@@ -8,8 +8,7 @@ they spell.
 import asyncio
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Sequence
 from typing import cast
 
 import msgspec
@@ -75,17 +74,14 @@ def scan_quick(
 ) -> dict[str, Scan]:
     """Run rules whose detectors cost little; each by itself fails, at most."""
     scans: dict[str, Scan] = {}
-    seen: dict[tuple[int, int], list[Finding]] = {}  # by detector and text: rails share detectors
-    views: dict[int, list[View]] = {}
+    looked = Looked(texts, clock)
     end = clock() + LONGEST_S
     for rule in rules:
         scan = _begin(rule, facts, texts)
         if scan is not None:
-            until = min(end, clock() + rule.rail.timeout_ms / 1000)
-            look = partial(
-                _look, cast(Detector, rule.detector), until=until, clock=clock, seen=seen, views=views
-            )
-            scans[rule.rail.id] = scan if rule.detector is None or scan.failure else _run(rule, texts, look)
+            if rule.detector is not None and not scan.failure:
+                scan = _run(rule, looked, min(end, clock() + rule.rail.timeout_ms / 1000))
+            scans[rule.rail.id] = scan
     return scans
 
 
@@ -101,56 +97,71 @@ async def scan_slow(rules: Sequence[Rule], facts: Facts, texts: Sequence[Text]) 
 
 def _begin(rule: Rule, facts: Facts, texts: Sequence[Text]) -> Scan | None:
     """None where the rule does not run for these texts, a failed scan where it can't."""
-    relevant = [text for text in texts if text.sides & rule.sides]
+    relevant, readable = False, True
+    for text in texts:
+        if not rule.sides.isdisjoint(text.sides):
+            relevant = True
+            readable = readable and text.readable
     if not relevant:
         return None
     try:
         if not applies(rule, facts):
             return None
     except ConditionFailed:
-        return Scan(failure="condition")
-    if rule.detector is not None and not all(text.readable for text in relevant):
-        return Scan(failure="unreadable")
-    return Scan()
+        return _NO_ANSWER
+    return _NOTHING if readable or rule.detector is None else _UNREADABLE
 
 
-def _run(rule: Rule, texts: Sequence[Text], look: Callable[[int, str], list[Finding]]) -> Scan:
+_NOTHING, _NO_ANSWER, _UNREADABLE = Scan(), Scan(failure="condition"), Scan(failure="unreadable")
+
+
+class Looked:
+    """What detectors have found in some texts: rails share detectors, and detectors the folded text."""
+
+    __slots__ = ("_clock", "_found", "_views", "texts")
+
+    def __init__(self, texts: Sequence[Text], clock: Callable[[], float]) -> None:
+        self.texts = texts
+        self._clock = clock
+        self._found: dict[tuple[int, int], list[Finding]] = {}
+        self._views: dict[int, list[View]] = {}
+
+    def find(self, detector: Detector, number: int, until: float) -> list[Finding]:
+        """What the detector finds in one of the texts. Raises TimeOver, and whatever the detector raises."""
+        key = id(detector), number
+        found = self._found.get(key)
+        if found is None:
+            found = self._found[key] = self._look(detector, number, until)
+        return found
+
+    def _look(self, detector: Detector, number: int, until: float) -> list[Finding]:
+        text = self.texts[number].text
+        if getattr(detector, "raw", False):
+            views = [View(text)]
+        else:
+            known = self._views.get(number)
+            views = self._views[number] = views_of(text) if known is None else known
+        found: dict[tuple[str, int, int], Finding] = {}
+        for view in views:
+            for begins, piece in pieces(view.text):
+                for finding in detector.find(piece):
+                    placed = view.place(finding, begins, len(text))
+                    found.setdefault((placed.kind, placed.start, placed.end), placed)
+                if self._clock() > until:
+                    raise TimeOver
+        return list(found.values())
+
+
+def _run(rule: Rule, looked: Looked, until: float) -> Scan:
+    detector = cast(Detector, rule.detector)
     hits: list[Hit] = []
     try:
-        for number, text in enumerate(texts):
-            if text.sides & rule.sides:
-                _keep(rule, hits, number, look(number, text.text))
+        for number, text in enumerate(looked.texts):
+            if not rule.sides.isdisjoint(text.sides) and (found := looked.find(detector, number, until)):
+                _keep(rule, hits, number, found)
     except Exception as error:  # whatever it is, the rail could not look: that is what the record says
         return _failed(rule, error)
-    return Scan(tuple(hits))
-
-
-def _look(
-    detector: Detector,
-    number: int,
-    text: str,
-    *,
-    until: float,
-    clock: Callable[[], float],
-    seen: dict[tuple[int, int], list[Finding]],
-    views: dict[int, "list[View]"],
-) -> list[Finding]:
-    known = seen.get((id(detector), number))
-    if known is not None:
-        return known
-    raw = bool(getattr(detector, "raw", False))
-    if not raw and number not in views:
-        views[number] = views_of(text)
-    found: dict[tuple[str, int, int], Finding] = {}
-    for view in [View(text)] if raw else views[number]:
-        for begins, piece in pieces(view.text):
-            for finding in detector.find(piece):
-                placed = view.place(finding, begins, len(text))
-                found.setdefault((placed.kind, placed.start, placed.end), placed)
-            if clock() > until:
-                raise TimeOver
-    seen[id(detector), number] = result = list(found.values())
-    return result
+    return Scan(tuple(hits)) if hits else _NOTHING
 
 
 async def _look_slowly(rule: Rule, scan: Scan, texts: Sequence[Text]) -> Scan:
@@ -259,10 +270,9 @@ def spell_out(text: str) -> tuple[str, Span] | None:
     return "".join(parts), back
 
 
-def pieces(text: str) -> Iterator[tuple[int, str]]:
+def pieces(text: str) -> Iterable[tuple[int, str]]:
     """The text in pieces that detectors take, each with where it begins."""
     if len(text) <= MAX_TEXT:
-        yield 0, text
-        return
-    for begins in range(0, len(text) - OVERLAP, MAX_TEXT - OVERLAP):
-        yield begins, text[begins : begins + MAX_TEXT]
+        return ((0, text),)
+    step = MAX_TEXT - OVERLAP
+    return ((begins, text[begins : begins + MAX_TEXT]) for begins in range(0, len(text) - OVERLAP, step))
