@@ -1,6 +1,7 @@
 """A server with two organisations, people of every role and a call, for tests of who reaches what."""
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,6 +12,19 @@ import httpx
 from regalia.identity import ROLES
 from serving import Server
 
+PATIENCE_S = 30.0
+HOLDING = """
+schema: 1
+name: holding
+version: "1.0"
+title: Completions wait for a reviewer
+rails:
+  - id: completions
+    title: A person decides
+    on: input
+    when: route == "completions"
+    action: hold
+"""
 ROLE_NAMES = [role.name for role in ROLES]
 
 
@@ -69,6 +83,17 @@ class Site:
         assert reply.status_code == httpx.codes.OK, reply.text
         return reply.headers["x-regalia-call"]
 
+    def held(self, project: str, key: str) -> str:
+        """A call of the project that waits for a reviewer; the review's id."""
+        self.make("/policies", {"project": project, "document": HOLDING})
+        deadline = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline:  # processes look at policies now and then
+            reply = self.ask("POST", "/v1/completions", key, {"model": "fake", "prompt": "Who is it?"})
+            if "review" in reply.json():
+                return str(reply.json()["review"]["id"])
+            time.sleep(0.1)
+        raise AssertionError(f"the call was not held: {reply.text}")
+
 
 @contextmanager
 def site_on(server: Server) -> Iterator[Site]:
@@ -82,6 +107,7 @@ def site_on(server: Server) -> Iterator[Site]:
         app = site.key(project=ids["project"])
         ids["app"], ids["key"] = app, site.key_id(app)
         ids["call"] = site.call(app)
+        ids["review"] = site.held(ids["project"], app)
         ids["user"] = site.person(
             f"{name}-member", {"role": "member", "project": ids["project"]}, ids["organisation"]
         )
