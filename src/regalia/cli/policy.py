@@ -266,4 +266,3 @@ def _milliseconds(moment: str) -> int:
     except ValueError as error:
         raise RegaliaError("`--at` is a time like 2027-01-31T08:00") from error
     return int((parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp() * 1000)
-
