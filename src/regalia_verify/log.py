@@ -162,9 +162,7 @@ def verify_extension(
     node = TiledLog(source, second.size).node
     for checkpoint, reason in ((second, "root_mismatch"), (first, "log_rewritten")):
         if first != second and range_hash(0, checkpoint.size, node) != checkpoint.root:
-            raise NotVerified(
-                reason, f"the tiles do not lead to the root signed for {checkpoint.size} entries"
-            )
+            raise NotVerified(reason, f"the tiles do not lead to the root of {checkpoint.size} entries")
     return older, newer
 
 

@@ -129,15 +129,16 @@ def _check_erasure(erasure: bytes | None, call: Record, policy: TrustPolicy) -> 
         raise NotVerified(reason, "the receipt has no salts, and no proof that the content was erased")
     proof = TlogProof.parse(erasure)
     record, _ = _included(proof, parse_extra(proof.extra or b"")[0], policy)
+    covered, time = False, call["started" if "started" in call else "time"]
     match record:
         case {"kind": "content.erased", "calls": list(calls)}:
             covered = call["call"] in calls
+        case {"kind": "content.erased", "projects": list(projects), "before": int(before)}:
+            covered = call.get("project") in projects and time < before
         case {"kind": "content.erased", "projects": list(projects)}:
             covered = call.get("project") in projects
         case {"kind": "content.erased", "before": int(before)}:
-            covered = call["started" if "started" in call else "time"] < before
-        case _:
-            covered = False
+            covered = time < before
     if not covered:
         raise NotVerified(reason, "what the receipt gives as its erasure is not one that covers the call")
 
