@@ -151,6 +151,13 @@ def test_audit_logs_tell_who_did_what_the_newest_first(admin: openai.OpenAI) -> 
     assert not {one.id for one in found.data} & {one.id for one in older}
 
 
+def test_a_page_is_never_longer_than_the_longest(server: Server) -> None:
+    with server.http() as client:
+        for limit in ("101", "0", "-1", "0000991000000", "00000000001"):
+            reply = client.get("/v1/organization/projects", params={"limit": limit})
+            assert (reply.status_code, reply.json()["error"]["param"]) == (400, "limit")
+
+
 def test_what_is_not_of_the_organisation_is_not_found(server: Server, admin: openai.OpenAI) -> None:
     site = Site(server)
     other = site.make("/organisations", {"name": "another"})["id"]

@@ -49,6 +49,13 @@ def test_what_is_not_an_object_is_400(body: Any) -> None:
         ("completions", {"model": "m", "prompt": {}}, "prompt"),
         ("responses", {"model": "m", "input": 7}, "input"),
         ("responses", {"model": "m", "input": "hi", "previous_response_id": "r"}, "previous_response_id"),
+        (
+            "chat.completions",
+            {"model": "m", "messages": MESSAGES, "max_tokens": 1, "n_predict": 9},
+            "n_predict",
+        ),
+        ("responses", {"model": "m", "input": "hi", "max_output_tokens": 1, "n_predict": -1}, "n_predict"),
+        ("completions", {"model": "m", "prompt": "a", "n_cmpl": 8}, "n_cmpl"),
         ("embeddings", {"model": "m", "input": []}, "input"),
         ("embeddings", {"model": "m", "input": "x", "encoding_format": "hex"}, "encoding_format"),
         ("tokenize", {"model": "m"}, "prompt"),

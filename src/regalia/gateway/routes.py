@@ -35,6 +35,9 @@ ROUTES = (
     Route("detokenize", "/detokenize", DetokenizeRequest, "Turn tokens back into text", generates=False),
 )
 
+_OVERRULING = {"n_predict": "max_tokens", "n_cmpl": "n"}
+"""Fields of llama.cpp that there count for more than what the API has for the same."""
+
 _decode = msgspec.json.Decoder().decode
 
 
@@ -51,6 +54,7 @@ def read(route: Route, body: bytes) -> tuple[dict[str, Any], InferenceRequest]:
     except msgspec.ValidationError as error:
         raise _invalid(str(error)) from error
     _refuse_unserved(request)
+    _refuse_overruling(document)
     return document, request
 
 
@@ -79,3 +83,10 @@ def _refuse_unserved(request: InferenceRequest) -> None:
             raise ApiError(400, "unsupported", "`background` is not served.", param="background")
     if isinstance(request, TokenizeRequest) and (request.prompt is None) == (request.messages is None):
         raise ApiError(400, "invalid_value", "Give either `prompt` or `messages`.", param="prompt")
+
+
+def _refuse_overruling(document: dict[str, Any]) -> None:
+    """What would have the engine write more than was reserved and recorded. Raises ApiError 400."""
+    for name, served in _OVERRULING.items():
+        if name in document:
+            raise ApiError(400, "unsupported", f"`{name}` is not served: use `{served}`.", param=name)

@@ -52,7 +52,7 @@ def listed(objects: Sequence[dict[str, Any]], limit: int, *, more: bool = False)
 def limit_of(asked: Asked, usual: int = USUAL, most: int = MOST) -> int:
     """The page's length. Raises ApiError 400."""
     text = asked.get("limit") or str(usual)
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:6]) <= most:
+    if not text.isascii() or not text.isdigit() or len(text) > 6 or not 1 <= int(text) <= most:
         raise ApiError(400, "invalid_value", f"`limit` is a number from 1 to {most}.", param="limit")
     return int(text)
 
