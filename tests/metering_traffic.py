@@ -72,28 +72,27 @@ async def call(http: aiohttp.ClientSession, url: str, key: Key, chance: random.R
     """One call; whatever happens to it is noted, nothing is raised."""
     path, body, leaves_after = request(chance)
     seen.made += 1
-    ident, received = "", b""
+    ident, received, status = "", b"", 0
     try:
         async with http.post(
             url + path, json=body, headers={"authorization": f"Bearer {key.secret}"}
         ) as reply:
-            ident = reply.headers.get("x-regalia-call", "")
+            ident, status = reply.headers.get("x-regalia-call", ""), reply.status
             async for chunk in reply.content.iter_any():
                 received += chunk
                 if leaves_after is not None and len(received) >= leaves_after:
                     reply.close()
                     break
-            status = reply.status
     except (aiohttp.ClientError, TimeoutError, OSError):
         seen.outcomes["broken off"] += 1
-        if ident:
+        if status == 200:
             seen.cut[ident] = key
         return
     if status == 200 and _whole(received, body.get("stream", False), path):
         usage = _usage(received, body.get("stream", False))
         if usage is not None:
             seen.answers[ident] = (key, *usage)
-    elif ident:
+    elif status == 200:
         seen.cut[ident] = key
     seen.outcomes[str(status)] += 1
     if status == 429:

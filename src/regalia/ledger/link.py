@@ -177,6 +177,9 @@ class Link(asyncio.Protocol):
         self._unsent.clear()
         error = AuditUnavailable("the ledger process has ended")
         while self._waiting:
+            entry = self._waiting[0][0]
+            if entry.phase == "admitted":  # it may have been committed, and nobody will end such a call
+                self._on_abandoned(entry.call)
             self._resolve(error)
         for question in self._questions.values():
             _settle(question, error)
