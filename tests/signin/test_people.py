@@ -12,6 +12,7 @@ from postgresql_kit import Cluster, running_cluster
 from regalia.config import GroupRole, IdentityProvider
 from regalia.identity import KeyRing
 from regalia.identity.live import LiveTenants
+from regalia.identity.principal import local_actor
 from regalia.identity.scim.query import Query
 from regalia.identity.scim.resources import Group, User
 from regalia.identity.signin.errors import SignInRefused
@@ -20,7 +21,7 @@ from regalia.instance import create, database_of
 from regalia.instance.directory import secret_of
 from regalia.instance.signin.people import Person, map_token_groups, person_of
 from regalia.instance.signin.scim import Provisioning
-from regalia.instance.tenancy import Tenancy
+from regalia.instance.tenancy import Tenancy, disable_user
 from regalia.storage.schema.signin import scim_users
 
 PROVIDER = IdentityProvider(
@@ -155,6 +156,12 @@ async def test_provisioning_on_both_databases(at: tuple[Tenancy, Records]) -> No
     await provisioning.remove_user(people[1].id)
     assert tenancy.tenants.principal_of_user(people[1].id) is None
     assert tenancy.tenants.held_of(people[1].id) == ()
+    await disable_user(tenancy, local_actor("os:root"), people[2].id)
+    renamed = msgspec.structs.replace(people[2].resource, display_name="Chen Wei")
+    assert isinstance(renamed, User)
+    await provisioning.change_user(people[2].id, renamed)
+    assert tenancy.tenants.users[people[2].id].name == "Chen Wei"
+    assert tenancy.tenants.principal_of_user(people[2].id) is None  # an owner's lock holds
     left = await provisioning.group(group.id)
     assert left.resource == Group("builders", None, frozenset({people[0].id}))
     await provisioning.remove_group(group.id)

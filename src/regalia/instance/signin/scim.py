@@ -74,15 +74,16 @@ class Provisioning:
             await asyncio.to_thread(self._refuse_taken, wanted, ident)
             if wanted == before:
                 return await self.user(ident)
-            now = self._at.clock()
+            now, action = self._at.clock(), _action(before, wanted)
 
             def write(connection: Connection, generation: int) -> None:
                 mine = scim_users.c.id == ident
                 connection.execute(update(scim_users).where(mine).values(**_user_row(wanted), modified=now))
-                connection.execute(update(users).where(users.c.id == ident).values(name=wanted.title))
-                self._set_access(connection, generation, ident, wanted.active)
+                named = {"name": wanted.title, "changed": generation}
+                connection.execute(update(users).where(users.c.id == ident).values(**named))
+                if action != "user_changed":  # else whom an owner has locked out stays so
+                    self._set_access(connection, generation, ident, wanted.active)
 
-            action = _action(before, wanted)
             await self._change(action, ident, write, active=int(wanted.active))
             if action == "user_reprovisioned":
                 await self._give_roles([ident])
