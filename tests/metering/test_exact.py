@@ -32,10 +32,10 @@ from postgresql_kit import running_cluster
 from regalia.instance import database_of
 from serving import Server, ServerFactory, children, free_port, regalia
 
-CALLS = int(os.environ.get("REGALIA_METERING_CALLS", "1500"))
+CALLS = int(os.environ.get("REGALIA_METERING_CALLS", "1200"))
 SEED = int(os.environ.get("REGALIA_METERING_SEED", str(random.SystemRandom().randrange(2**32))))
 CLIENTS = 16
-ROUNDS = 3
+ROUNDS = int(os.environ.get("REGALIA_METERING_ROUNDS", "2"))
 PRICE = {"input": "1", "cached": "0.5", "output": "2", "embedding": "0.25"}  # EUR for a million tokens
 SMALL = max(1200, CALLS)  # tokens
 MONEY = f"{max(4000, 2 * CALLS) / 10**6:f}"  # EUR
