@@ -35,8 +35,12 @@ ROUTES = (
     Route("detokenize", "/detokenize", DetokenizeRequest, "Turn tokens back into text", generates=False),
 )
 
-_OVERRULING = {"n_predict": "max_tokens", "n_cmpl": "n"}
-"""Fields of llama.cpp that there count for more than what the API has for the same."""
+_OVERRULING = {
+    "chat.completions": ("n_predict", "n_cmpl"),
+    "completions": ("n_predict", "n_cmpl", "max_completion_tokens"),
+    "responses": ("n_predict", "n_cmpl", "max_completion_tokens", "n"),
+}
+"""Fields that the API does not have there, and that engines heed before the limits that it has."""
 
 _decode = msgspec.json.Decoder().decode
 
@@ -54,7 +58,7 @@ def read(route: Route, body: bytes) -> tuple[dict[str, Any], InferenceRequest]:
     except msgspec.ValidationError as error:
         raise _invalid(str(error)) from error
     _refuse_unserved(request)
-    _refuse_overruling(document)
+    _refuse_overruling(route, document)
     return document, request
 
 
@@ -85,8 +89,8 @@ def _refuse_unserved(request: InferenceRequest) -> None:
         raise ApiError(400, "invalid_value", "Give either `prompt` or `messages`.", param="prompt")
 
 
-def _refuse_overruling(document: dict[str, Any]) -> None:
+def _refuse_overruling(route: Route, document: dict[str, Any]) -> None:
     """What would have the engine write more than was reserved and recorded. Raises ApiError 400."""
-    for name, served in _OVERRULING.items():
+    for name in _OVERRULING.get(route.name, ()):
         if name in document:
-            raise ApiError(400, "unsupported", f"`{name}` is not served: use `{served}`.", param=name)
+            raise ApiError(400, "unsupported", f"`{name}` is not served on {route.path}.", param=name)
