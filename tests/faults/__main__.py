@@ -19,8 +19,8 @@ from faults.trial import Bench
 from postgresql_kit import running_cluster
 
 MOST = 10
-ON_POSTGRESQL = ("connect", "sendto", "fsync", "rename")
-"""The ledger's own files are written as on SQLite; the database is at the other end of a socket."""
+ON_POSTGRESQL = ("connect", "sendto", "fsync", "rename", "pwrite64", "fdatasync", "openat", "unlink")
+"""Connections, and the files of a vault that hosts share; tiles are written as with SQLite."""
 
 
 def main() -> int:
