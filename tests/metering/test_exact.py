@@ -222,9 +222,9 @@ def check(house: House, seen: Seen, records: list[dict[str, Any]]) -> dict[str, 
     by_key: dict[str, Counter[str]] = {}
     for row in house.ask("GET", "/usage?by=organisation,project,key")["data"]:
         told.update(input=row["usage"]["input"], output=row["usage"]["output"], requests=row["requests"])
-        if row["cost"]:
-            counts = by_key.setdefault(row["key"], Counter())
-            counts.update(tokens=row["usage"]["total"], nano=int(Decimal(row["cost"]["amount"]) * 10**9))
+        cost = Decimal(row["cost"]["amount"]) if row["cost"] else Decimal(0)  # before the price was noticed
+        counts = by_key.setdefault(row["key"], Counter())
+        counts.update(tokens=row["usage"]["total"], nano=int(cost * 10**9))
     assert told == tokens, SEED
     assert sum(counts["nano"] for counts in by_key.values()) == int(money * 10**9)
     for call, (_, tokens_in, tokens_out) in seen.answers.items():
