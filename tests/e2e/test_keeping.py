@@ -112,11 +112,18 @@ def test_a_hold_is_placed_and_two_persons_lift_it(site: Site) -> None:
     issued = site.run("apikeys", "create", "puppet", "--role", "owner").json["secret"]
     assert "second person" in site.run("hold", "lift", held, key=issued).err
     assert site.run("hold", "lift", held, key=site.second_key).json == {"hold": held, "lifted": True}
+    far = site.run("hold", "place", "--period", "2099-01-01..2099-02-01", "--reason", "case 8").json["hold"]
+    twin = site.run("apikeys", "create", "twin", "--role", "owner", key=issued).json["secret"]
+    assert site.run("hold", "lift", far, key=issued).json == {"hold": far, "lifted": False}
+    other = site.run("apikeys", "create", "other", "--role", "owner").json["secret"]
+    for same_hands in (twin, other):
+        assert "second person" in site.run("hold", "lift", far, key=same_hands).err
+    assert site.run("hold", "lift", far, key=site.second_key).json == {"hold": far, "lifted": True}
     assert site.run("hold", "list").json == []
     assert site.run(*erase, call.call).code == 0
     assert site.content(call.call) == "erased"
     kinds = [record["kind"] for record in site.server.records()]
-    assert (kinds.count("hold.placed"), kinds.count("hold.lifted")) == (1, 1)
+    assert (kinds.count("hold.placed"), kinds.count("hold.lifted")) == (2, 2)
 
 
 def test_holds_that_say_too_little_are_refused(site: Site) -> None:

@@ -281,16 +281,28 @@ def _may_see(at: Tenancy, actor: Principal, hold: Hold) -> bool:
 def _refuse_same_hands(at: Tenancy, actor: Principal, hold: Hold) -> None:
     """Raise ApiError where who asked and who consents could be one person, by a key that one made."""
     asker = hold.asked_by
-    if not asker:
+    if asker in ("", actor.actor):  # the same one again is refused by `lift`, which says why
         return
     issued_theirs = any(
         asker in (f"key:{key.id}", f"user:{key.user}") and key.issuer == actor.actor and key.revoked is None
         for key in at.tenants.keys.values()
     )
-    if issued_theirs or actor.issuer == asker:
+    asked_with = at.tenants.keys.get(asker.removeprefix("key:"))
+    asking = _hands(at, asker, asked_with.issuer if asked_with is not None else "")
+    if issued_theirs or asking & _hands(at, actor.actor, actor.issuer):
         raise ApiError(
             403, "not_independent", "One of you issued the other's key, so you are no second person here."
         )
+
+
+def _hands(at: Tenancy, actor: str, issuer: str) -> set[str]:
+    """Whoever acts, and those who gave out the key, as far as it did not come from the machine itself."""
+    found = {actor}
+    while issuer and not issuer.startswith("os:") and issuer not in found:
+        found.add(issuer)
+        key = at.tenants.keys.get(issuer.removeprefix("key:"))
+        issuer = key.issuer if key is not None else ""
+    return found
 
 
 def _shown(hold: Hold) -> dict[str, object]:
