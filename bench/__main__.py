@@ -1,7 +1,7 @@
 """`make bench`: every benchmark, its table and ratios; `--write` puts them into docs/performance.md.
 
     python -m bench [gateway] [engine] [ledger] [verifier] [rails] [policy] [sealed] [erasure] [workers]
-                    [--write]
+                    [metering] [identity] [--write]
 
 Ends with 1 when a ratio misses its bound.
 """
@@ -12,7 +12,19 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import engine, erasure, gateway, policy, rails, rivals, sealed, verifier, workers
+from bench import (
+    engine,
+    erasure,
+    gateway,
+    identity,
+    metering,
+    policy,
+    rails,
+    rivals,
+    sealed,
+    verifier,
+    workers,
+)
 from bench.report import Ratio, machine, write_between_marks
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "performance.md"
@@ -35,6 +47,8 @@ PARTS: dict[str, tuple[str, Callable[[], tuple[str, list[Ratio]]]]] = {
     "sealed": ("Sealing and witnessing", sealed.run),
     "erasure": ("Erasing a project", erasure.run),
     "workers": ("Several gateway processes", workers.run),
+    "metering": ("Prices, budgets and limits", metering.run),
+    "identity": ("Ten thousand keys", identity.run),
 }
 
 
