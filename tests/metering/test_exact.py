@@ -304,7 +304,7 @@ def drive(house: House, engine: MortalEngine, calls: int, rounds: int) -> str:
     assert house.server.stop() == 0
     last = verdict(house)
     assert kinds["call.answered"] > calls / 10, kinds
-    assert any("is left" in told for told in seen.limited), "no budget ran out"
+    assert any("budget" in told for told in seen.limited), "no budget ran short"
     assert seen.outcomes["401"], "no revoked key was refused"
     return (
         f"seed {SEED}: {seen.made} calls by clients {dict(seen.outcomes)}, {rounds} kills of the server, "

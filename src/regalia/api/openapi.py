@@ -34,7 +34,7 @@ _STATUSES = {
     "401": "No API key, or one that is not known here.",
     "404": "No such model.",
     "413": "The body is larger than the limit.",
-    "429": "A limit (`rate_limit_exceeded`) or a budget (`insufficient_quota`) is reached; see `retry-after`.",
+    "429": "A limit (`rate_limit_exceeded`) or a budget (`insufficient_quota`) is reached: `retry-after`.",
     "503": "The record can't be made durable (`audit_unavailable`), or no engine is ready.",
 }
 
