@@ -64,11 +64,11 @@ def _count(settlements: Sequence[Settlement], process: str, result: Rows) -> Non
         if one.energy >= 0:
             counts[5] += 1
             counts[6] += one.energy
-    for where, counts in sums.items():
-        result.usage.append((*where, *counts))
+    for dimensions, counts in sums.items():
+        result.usage.append((*dimensions, *counts))
         tokens, cost = counts[1] + counts[3], counts[4]
         if tokens or cost:
-            day, organisation, project, key, user, *_, currency = where
+            day, organisation, project, key, user, *_, currency = dimensions
             result.charges.append(
                 (
                     day, day[:7], process, tokens, cost,
