@@ -27,7 +27,7 @@ MAX_DOCUMENT = 512 * 1024
 FRESH_S = 3600.0
 STALE_S = 86_400.0
 ROTATION_S = 30.0
-"""The shortest time between two fetches of the keys on account of an unknown one."""
+"""The shortest time between two fetches while something usable is known."""
 
 Clock = Callable[[], float]
 
@@ -47,14 +47,15 @@ class Issuer:
         self._clock = clock
         self._metadata: tuple[float, Metadata] | None = None
         self._keys: tuple[float, Keys] | None = None
-        self._tried_keys = float("-inf")
+        self._tried_metadata = self._tried_keys = float("-inf")
         self._turn = asyncio.Lock()
         self._client: aiohttp.ClientSession | None = None
 
     async def metadata(self) -> Metadata:
         """The provider's document. Raises ProviderUnusable."""
         known = self._metadata
-        if known is None or self._clock() - known[0] > FRESH_S:
+        if self._is_due(known, self._tried_metadata):
+            self._tried_metadata = self._clock()
             async with self._turn:
                 if self._metadata is known:
                     await self._fetch_metadata()
@@ -64,9 +65,8 @@ class Issuer:
     async def keys(self, kid: str) -> Keys:
         """The provider's keys, fetched again if `kid` is not among them. Raises ProviderUnusable."""
         known = self._keys
-        now = self._clock()
-        old = known is None or now - known[0] > FRESH_S
-        if old or (kid not in known[1] and now - self._tried_keys >= ROTATION_S):  # type: ignore[index]
+        if self._is_due(known, self._tried_keys, missing=known is None or kid not in known[1]):
+            self._tried_keys = self._clock()  # at once: whoever comes meanwhile goes on with what is known
             metadata = await self.metadata()
             async with self._turn:
                 if self._keys is known:
@@ -102,6 +102,13 @@ class Issuer:
         if self._client is not None:
             await self._client.close()
 
+    def _is_due(self, known: tuple[float, object] | None, tried: float, *, missing: bool = False) -> bool:
+        """Whether to ask the provider now: nothing usable is known, or it is old and was not just tried."""
+        now = self._clock()
+        if known is None or now - known[0] > STALE_S:
+            return True
+        return (missing or now - known[0] > FRESH_S) and now - tried >= ROTATION_S
+
     async def _fetch_metadata(self) -> None:
         now = self._clock()
         try:
@@ -111,7 +118,7 @@ class Issuer:
             self._note(error, self._metadata)
 
     async def _fetch_keys(self, metadata: Metadata) -> None:
-        self._tried_keys = now = self._clock()
+        now = self._clock()
         try:
             self._keys = now, parse_keys(await self._get(metadata.jwks_uri))
         except ProviderUnusable as error:
