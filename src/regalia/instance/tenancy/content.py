@@ -145,6 +145,9 @@ async def read_content(at: Tenancy, actor: Principal, call: str) -> Said:
             "(`regalia content read CALL --purpose …`), and have a second person grant it.",
         )
     grant = as_struct(ContentRequest, found[0])
+    if actor.issuer == grant.decider:  # whoever granted it made this key, and could be the one who reads
+        await _note_denial(at, actor, call, home)
+        raise _not_independent()
     try:
         parts = await at.reveal(call)
     except (ReceiptNotFound, CallOpen) as error:
@@ -230,9 +233,13 @@ def _refuse_same_hands(at: Tenancy, actor: Principal, found: ContentRequest) -> 
         for key in at.tenants.keys.values()
     )
     if issued_theirs or actor.issuer == found.requester:
-        raise ApiError(
-            403, "not_independent", "One of you issued the other's key, so you are no second person here."
-        )
+        raise _not_independent()
+
+
+def _not_independent() -> ApiError:
+    return ApiError(
+        403, "not_independent", "One of you issued the other's key, so you are no second person here."
+    )
 
 
 def _concerns(actor: Principal, found: ContentRequest) -> bool:
