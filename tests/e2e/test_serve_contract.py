@@ -102,7 +102,7 @@ def test_sigterm_drains(new_server: ServerFactory, fake_engine: FakeEngine) -> N
     answers: list[Exchange] = []
 
     def ask() -> None:
-        answers.append(server.chat(stream=True, fake={"delay_ms": 100, "words": 20}))
+        answers.append(server.chat(stream=True, max_tokens=20, fake={"delay_ms": 100, "words": 20}))
 
     asking = threading.Thread(target=ask)
     asking.start()
@@ -125,7 +125,9 @@ def test_the_drain_is_bounded(new_server: ServerFactory, fake_engine: FakeEngine
 
     def ask() -> None:
         try:
-            answers.append(server.chat(stream=True, fake={"delay_ms": 100, "words": 400}).body)
+            answers.append(
+                server.chat(stream=True, max_tokens=400, fake={"delay_ms": 100, "words": 400}).body
+            )
         except httpx.TransportError:
             answers.append(b"")
 
