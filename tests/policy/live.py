@@ -3,6 +3,7 @@
 import base64
 import json
 import time
+from itertools import count
 from typing import Any
 
 import httpx
@@ -10,6 +11,7 @@ import httpx
 from serving import Exchange, Server
 
 BASE = "/v1/regalia"
+_VERSIONS = count(100)
 
 
 def ask(server: Server, method: str, path: str, body: object = None, key: str = "", status: int = 200) -> Any:
@@ -24,9 +26,10 @@ def ask(server: Server, method: str, path: str, body: object = None, key: str = 
 
 
 def document(*rails: dict[str, Any], **fields: Any) -> str:
-    """A pack's document."""
-    pack = {"schema": 1, "name": "own", "version": "1.0", "title": "Our own", "rails": list(rails), **fields}
-    return json.dumps(pack, ensure_ascii=False)
+    """A pack's document, of a version of its own: so it can be told which one calls are under."""
+    version = f"1.{next(_VERSIONS)}"
+    pack = {"schema": 1, "name": "own", "version": version, "title": "Our own", "rails": list(rails)}
+    return json.dumps(pack | fields, ensure_ascii=False)
 
 
 def activate(server: Server, pack: str, project: str = "", **fields: Any) -> Any:

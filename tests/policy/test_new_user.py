@@ -53,7 +53,7 @@ def test_an_id_number_in_disguise_is_redacted_restored_and_on_record(
 
 
 def test_a_pack_for_one_project_takes_the_instances_place_and_is_rolled_back(live: Server) -> None:
-    activate(live, document({"id": "quiet", "on": "input", "action": "flag"}, name="base"))
+    activate(live, document({"id": "quiet", "on": "input", "action": "flag"}, name="base", version="1.0"))
     rail = {"id": "closed", "on": "input", "action": "block", "message": {"en": "Not today."}}
     activate(live, document(rail), "default")
     reply = live.chat("hello")
@@ -71,7 +71,11 @@ def test_a_pack_for_one_project_takes_the_instances_place_and_is_rolled_back(liv
 
 def test_a_scheduled_policy_takes_force_when_its_time_comes(live: Server) -> None:
     soon = int(time.time() * 1000) + 1500
-    made = activate(live, document({"id": "x", "on": "input", "action": "flag"}, name="soon"), effective=soon)
+    made = activate(
+        live,
+        document({"id": "x", "on": "input", "action": "flag"}, name="soon", version="1.0"),
+        effective=soon,
+    )
     assert (made["state"], made["in_force"]) == ("active", False)
     in_force(live, "soon@1.0")
     assert time.time() * 1000 >= soon
