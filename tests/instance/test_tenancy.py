@@ -1,5 +1,6 @@
 """Organisations, projects, people, roles and keys: recorded first, then made, and by nobody who may not."""
 
+import msgspec
 import pytest
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -179,6 +180,42 @@ async def test_a_person_makes_and_ends_their_own_keys_and_never_a_wider_one(worl
     await tenancy.revoke_key(world.at, narrow, made.key.id)
     with pytest.raises(ApiError):
         world.of_key(made.secret)
+
+
+async def test_a_narrowed_key_makes_none_that_reaches_further(world: World) -> None:
+    ann = await world.person("ann", at("project-admin", project="default"))
+    limits = {
+        "models": ("m",),
+        "routes": ("embeddings",),
+        "networks": ("10.0.0.0/8",),
+        "expires": world.now + 10,
+    }
+    wanted = NewKey("narrow", project="default", user=ann.user, **limits)  # type: ignore[arg-type]
+    made = await tenancy.create_key(world.at, ann, wanted)
+    narrow = world.live.ring.principal(b"Bearer " + made.secret.encode(), "10.1.2.3")
+    inside = msgspec.structs.replace(wanted, name="same", networks=("10.9.0.0/16",))
+    assert (await tenancy.create_key(world.at, narrow, inside)).key.models == ("m",)
+    for name in limits:
+        wider = msgspec.structs.replace(wanted, **{name: None})
+        assert await refused(tenancy.create_key(world.at, narrow, wider)) == (403, "not_permitted")
+    for wider in (
+        msgspec.structs.replace(wanted, networks=("11.0.0.0/8",)),
+        msgspec.structs.replace(wanted, models=("m", "n")),
+        msgspec.structs.replace(wanted, expires=world.now + 11),
+    ):
+        assert await refused(tenancy.create_key(world.at, narrow, wider)) == (403, "not_permitted")
+
+
+async def test_a_key_from_anothers_hands_makes_none_of_ones_own(world: World) -> None:
+    owner = await world.person("olu", at("owner"))
+    ann = await world.person("ann", at("auditor"))
+    wanted = NewKey("hers", organisation="default", scope="organisation", user=ann.user)
+    given = await tenancy.create_key(world.at, owner, wanted)
+    with_it = world.of_key(given.secret)
+    made = await tenancy.create_key(world.at, with_it, wanted)
+    rotated = await tenancy.rotate_key(world.at, with_it, given.key.id)
+    assert made.key.issuer == rotated.key.issuer == owner.actor
+    assert (await tenancy.create_key(world.at, ann, wanted)).key.issuer == ann.actor  # who signed in
 
 
 async def test_what_a_directory_gave_follows_the_directory_and_what_people_gave_stays(world: World) -> None:

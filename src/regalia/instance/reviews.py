@@ -111,8 +111,9 @@ class ReviewDesk:
         """Release, edit or refuse a held call. Raises ApiError 403, 404, 409."""
         review = await self._found(ident)
         self._require(actor, review)
-        if actor.issuer == review.author:
-            raise ApiError(403, "not_independent", "The call's author issued your key: ask another reviewer.")
+        author = self._at.tenants.keys.get(review.author.removeprefix("key:"))
+        if actor.issuer == review.author or (author is not None and author.issuer == actor.actor):
+            raise ApiError(403, "not_independent", "One of you issued the other's key: ask another reviewer.")
         try:
             may_decide(review, actor.actor, verdict, self._clock())
             await asyncio.to_thread(self._store.claim, review, self._clock())

@@ -60,7 +60,7 @@ async def create_key(at: Tenancy, actor: Principal, wanted: NewKey) -> IssuedKey
         project=home[1],
         scope=wanted.scope,
         user=wanted.user,
-        issuer=actor.actor,
+        issuer=_issuer(actor, wanted.user),
         hint="",
         created=at.clock(),
         models=wanted.models,
@@ -70,6 +70,7 @@ async def create_key(at: Tenancy, actor: Principal, wanted: NewKey) -> IssuedKey
     )
     _check_powers(at, actor, made)
     _check_narrowing(made, at.clock())
+    _refuse_wider(at, actor, made)
     return await _issue(at, actor, made, "key_created", {})
 
 
@@ -84,7 +85,8 @@ async def rotate_key(at: Tenancy, actor: Principal, ident: str, overlap_s: int =
         )
     if old.revoked is not None or old.successor is not None or (old.expires or now + 1) <= now:
         raise ApiError(409, "key_ended", "This key has ended or was rotated already.")
-    made = msgspec.structs.replace(old, id=at.new_id("key"), issuer=actor.actor, created=now)
+    made = msgspec.structs.replace(old, id=at.new_id("key"), issuer=_issuer(actor, old.user), created=now)
+    _refuse_wider(at, actor, made)
     ends = min(old.expires or 1 << 52, now + overlap_s * 1000)
 
     def retire(connection: Connection, generation: int) -> None:
@@ -228,6 +230,43 @@ def _check_powers(at: Tenancy, actor: Principal, wanted: ApiKey) -> None:
             raise ApiError(
                 403, "not_permitted", f"Your roles do not permit you to give out `{one.role}` there."
             )
+
+
+def _issuer(actor: Principal, user: str) -> str:
+    """Who has the new key's text in hand: a key that somebody else gave a person makes none of their own."""
+    return actor.issuer if actor.issuer and user and user == actor.user else actor.actor
+
+
+def _refuse_wider(at: Tenancy, actor: Principal, made: ApiKey) -> None:
+    """Raise ApiError where a key that is narrowed would make one that reaches further than itself."""
+    own = at.tenants.keys.get(actor.key_id)
+    if own is None:  # who signed in, or stands at the machine
+        return
+    wider = [
+        name
+        for name in ("models", "routes")
+        if (mine := getattr(own, name)) is not None and not set(getattr(made, name) or ("*",)) <= set(mine)
+    ]
+    if own.networks is not None and not _inside(made.networks, own.networks):
+        wider.append("networks")
+    if own.expires is not None and (made.expires is None or made.expires > own.expires):
+        wider.append("expires")
+    if wider:
+        raise ApiError(
+            403,
+            "not_permitted",
+            f"A key can't make one that reaches further than itself: narrow {', '.join(wider)}, too.",
+            param=wider[0],
+        )
+
+
+def _inside(networks: tuple[str, ...] | None, others: tuple[str, ...]) -> bool:
+    """Whether every one of the networks lies within one of the others."""
+    bounds = [parse_network(one) for one in others]
+    return networks is not None and all(
+        any(inner.version == outer.version and inner.subnet_of(outer) for outer in bounds)  # type: ignore[arg-type]
+        for inner in map(parse_network, networks)
+    )
 
 
 def _within(one: Held, held: tuple[Held, ...]) -> bool:
