@@ -2,8 +2,9 @@
 
 Each transaction takes that lock (SQLite: the write lock of BEGIN IMMEDIATE; PostgreSQL: SELECT … FOR
 UPDATE, given up by itself after lock and idle timeouts), gives its entries the next indices, and
-commits entries, calls, contents and settled usage together. So any number of processes can append to one log
-with no election: the row is the fence. The statements run on the driver, compiled by it once, with plain tuples.
+commits entries, calls, contents and settled usage together. So any number of processes can append to one
+log with no election: the row is the fence. The statements run on the driver, compiled by it once, with plain
+tuples.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence

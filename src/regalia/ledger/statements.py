@@ -39,7 +39,8 @@ class Statements(msgspec.Struct, frozen=True):
 def _inherit(whose: str) -> str:
     return (
         "INSERT INTO budget_shares (budget, period, process, granted, wanted, spent) "
-        f"SELECT budget, period, '', 0, 0, sum(spent) FROM budget_shares WHERE {whose} GROUP BY budget, period "
+        f"SELECT budget, period, '', 0, 0, sum(spent) FROM budget_shares WHERE {whose} "
+        "GROUP BY budget, period "
         "ON CONFLICT (budget, period, process) DO UPDATE SET spent = budget_shares.spent + excluded.spent"
     )
 
