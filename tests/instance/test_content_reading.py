@@ -82,8 +82,8 @@ async def test_who_issued_the_others_key_is_no_second_person(asked: World) -> No
     decided = await tenancy.decide_request(asked.at, owner, request.id, grant=True)
     assert decided.granted == 1
     again = await tenancy.create_key(asked.at, owner, wanted)
-    attempt = tenancy.read_content(asked.at, asked.of_key(again.secret), CALL)
-    assert await refused(attempt) == (403, "not_independent")
+    reading = tenancy.read_content(asked.at, asked.of_key(again.secret), CALL)
+    assert await refused(reading) == (403, "not_independent")
 
 
 async def test_a_request_is_decided_once_and_a_refusal_grants_nothing(asked: World) -> None:
