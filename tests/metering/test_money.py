@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from regalia.engines import Result
-from regalia.metering.estimate import at_most
+from regalia.metering.estimate import PART_TOKENS, at_most
 from regalia.metering.money import (
     HIGHEST,
     MoneyError,
@@ -76,6 +76,19 @@ def test_no_call_costs_more_than_the_most_of_as_many_tokens(
         ("completions", {"prompt": ["a", "b"], "max_tokens": 5, "n": 2}, (612, 20, None)),
         ("completions", {"prompt": [1, 2, 3], "max_tokens": 5, "best_of": 4}, (612, 20, None)),
         ("responses", {"max_output_tokens": 7}, (612, 7, None)),
+        (
+            "chat.completions",
+            {"max_tokens": 1, "messages": [{"content": [{"type": "text"}, {"type": "image_url"}]}]},
+            (612 + PART_TOKENS, 1, None),
+        ),
+        (
+            "responses",
+            {
+                "max_output_tokens": 1,
+                "input": [{"content": [{"type": "input_image"}, {"type": "input_file"}]}],
+            },
+            (612 + 2 * PART_TOKENS, 1, None),
+        ),
         ("embeddings", {"input": "a"}, (100, 0, None)),
         ("tokenize", {"prompt": "a"}, (0, 0, None)),
     ],

@@ -90,8 +90,9 @@ async def set_price(at: Tenancy, actor: Principal, _asked: Asked, wanted: NewPri
         raise ApiError(400, "invalid_value", f"{error}.") from error
     told = _price(price)
     fields = {name: told[name] for name in ("model", "currency", "input", "cached", "output", "embedding")}
-    await at.note("admin.price_set", actor, price=price.id, **fields)
-    await _write(lambda: store.add_price(at.database, price))
+    change = at.new_id("change")
+    await at.note("admin.price_set", actor, change=change, price=price.id, **fields)
+    await _change(at, actor, lambda: store.add_price(at.database, price), change)
     return told
 
 
@@ -123,9 +124,11 @@ async def set_budget(at: Tenancy, actor: Principal, _asked: Asked, wanted: NewBu
         wanted.hard,
         known.created if known else at.clock(),
     )
+    change = at.new_id("change")
     await at.note(
         "admin.budget_set",
         actor,
+        change=change,
         budget=budget.id,
         scope=wanted.scope,
         subject=_pseudonym(at, wanted.scope, wanted.subject),
@@ -134,7 +137,7 @@ async def set_budget(at: Tenancy, actor: Principal, _asked: Asked, wanted: NewBu
         amount=_told(amount, wanted.unit),
         hard=int(wanted.hard),
     )
-    await _write(lambda: store.set_budget(at.database, budget))
+    await _change(at, actor, lambda: store.set_budget(at.database, budget), change)
     return (await _budgets(at, [budget]))[0]
 
 
@@ -154,8 +157,9 @@ async def remove_budget(at: Tenancy, actor: Principal, asked: Asked, _body: None
     if found is None or not _may_read(at, actor, found.subject):
         raise ApiError(404, "budget_not_found", f"There is no budget {asked['budget'][:64]!r}.")
     _may_manage(at, actor, *found.subject.split(":", 1))
-    await at.note("admin.budget_removed", actor, budget=found.id)
-    await _write(lambda: store.remove_budget(at.database, found.id))
+    change = at.new_id("change")
+    await at.note("admin.budget_removed", actor, change=change, budget=found.id)
+    await _change(at, actor, lambda: store.remove_budget(at.database, found.id), change)
     return {"id": found.id, "removed": True}
 
 
@@ -165,14 +169,16 @@ async def set_limit(at: Tenancy, actor: Principal, _asked: Asked, wanted: NewLim
     _may_manage(at, actor, wanted.scope, wanted.subject)
     limit = Limit(f"{wanted.scope}:{wanted.subject}", wanted.requests, wanted.tokens, wanted.concurrent)
     numbers = {name: getattr(limit, name) for name in ("requests", "tokens", "concurrent")}
+    change = at.new_id("change")
     await at.note(
         "admin.limit_set",
         actor,
+        change=change,
         scope=wanted.scope,
         subject=EACH if wanted.subject == EACH else _pseudonym(at, wanted.scope, wanted.subject),
         **{name: number for name, number in numbers.items() if number is not None},
     )
-    await _write(lambda: store.set_limit(at.database, limit))
+    await _change(at, actor, lambda: store.set_limit(at.database, limit), change)
     return {"scope": wanted.scope, "subject": wanted.subject, **numbers}
 
 
@@ -239,6 +245,15 @@ def verify_usage(
         periods = list(connection.execute(select(budget_shares.c.period).distinct()).scalars())
         audit.compare_budgets(counters, budgets, spent_by_budget(connection, periods))
     return audit.verdict(len(budgets))
+
+
+async def _change(at: Tenancy, actor: Principal, run: Callable[[], T], change: str) -> T:
+    """Make a change that is on record; where that fails, the record says so, too. Raises ApiError."""
+    try:
+        return await _write(run)
+    except Exception:
+        await at.note("admin.change_failed", actor, change=change)
+        raise
 
 
 async def _write(run: Callable[[], T]) -> T:

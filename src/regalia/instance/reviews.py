@@ -88,7 +88,11 @@ class ReviewDesk:
 
     async def listed(self, actor: Principal, state: str = "", project: str = "") -> list[Review]:
         """The reviews that the actor may decide, the oldest first."""
-        found = await asyncio.to_thread(self._store.listed, state, project)
+        within = None
+        if not permits(actor, "reviews.decide", ""):
+            known = self._at.tenants.projects.values()
+            within = [one.id for one in known if permits(actor, "reviews.decide", one.organisation, one.id)]
+        found = await asyncio.to_thread(self._store.listed, state, project, within)
         return [review for review in found if self._may(actor, review)]
 
     async def get(self, actor: Principal, ident: str) -> Review:

@@ -1,8 +1,9 @@
 """The most tokens a call can use, known before it is made.
 
 Input: as many as the request's body has bytes, and a little for the model's template; no tokenizer makes
-more tokens of a text than it has bytes. Output: the limit that the client set, for each answer it wants;
-where it set none, `assumed`, which under a hard budget is then told to the engine as the limit.
+more tokens of a text than it has bytes. A picture, a sound or a file counts as what the largest of them cost
+in the models we know, however short its address is. Output: the limit that the client set, for each answer
+it wants; where it set none, `assumed`, which under a hard budget is then told to the engine as the limit.
 """
 
 from typing import Any
@@ -10,6 +11,9 @@ from typing import Any
 import msgspec
 
 TEMPLATE_TOKENS = 512
+PART_TOKENS = 16_384
+"""For each part of a message that is no text."""
+_TEXTS = frozenset({"text", "input_text", "output_text", "refusal"})
 _LIMITS = {
     "chat.completions": ("max_tokens", "max_completion_tokens"),
     "completions": ("max_tokens",),
@@ -32,7 +36,20 @@ def at_most(route: str, document: dict[str, Any], size: int, assumed: int) -> Mo
         return Most(size if route == "embeddings" else 0, 0)
     limits = [limit for limit in map(document.get, fields) if type(limit) is int]
     each = max(limits) if limits else assumed
-    return Most(size + TEMPLATE_TOKENS, each * _answers(document), None if limits else fields[0])
+    size += TEMPLATE_TOKENS + PART_TOKENS * _parts_without_text(document)
+    return Most(size, each * _answers(document), None if limits else fields[0])
+
+
+def _parts_without_text(document: dict[str, Any]) -> int:
+    """How many pictures, sounds and files come with the messages."""
+    count = 0
+    for name in ("messages", "input"):
+        messages = document.get(name)
+        for message in messages if type(messages) is list else ():
+            content = message.get("content") if type(message) is dict else None
+            for part in content if type(content) is list else ():
+                count += type(part) is dict and part.get("type") not in _TEXTS
+    return count
 
 
 def _answers(document: dict[str, Any]) -> int:

@@ -1,5 +1,7 @@
 """Activations and reviews in the database. Blocking; each method is one short transaction."""
 
+from collections.abc import Sequence
+
 import msgspec
 from sqlalchemy import RowMapping, func, insert, select, update
 
@@ -78,13 +80,15 @@ class ReviewStore:
             raise PolicyConflict(f"there is no review {review[:64]}")
         return _review(row)
 
-    def listed(self, state: str = "", project: str = "") -> list[Review]:
-        """The oldest MOST_LISTED, in one state, of one project, if they are named."""
+    def listed(self, state: str = "", project: str = "", within: Sequence[str] | None = None) -> list[Review]:
+        """The oldest MOST_LISTED, in one state, of one project, `within` some projects, if they are named."""
         query = select(reviews).order_by(reviews.c.created).limit(MOST_LISTED)
         if state:
             query = query.where(reviews.c.state == state)
         if project:
             query = query.where(reviews.c.project == project)
+        if within is not None:
+            query = query.where(reviews.c.project.in_(within))
         with self._database.read() as connection:
             return [_review(row) for row in connection.execute(query).mappings()]
 

@@ -174,6 +174,10 @@ async def list_requests(at: Tenancy, actor: Principal, within: str = "") -> list
     if within:
         project(at, actor, within)
         query = query.where(content_requests.c.project == within)
+    own = {held.organisation for held in actor.held}
+    if "" not in own:  # what is others' must not use up what is listed
+        home = content_requests.c.organisation.in_(sorted(own))
+        query = query.where(home | (content_requests.c.requester == actor.actor))
     rows = await _select(at, query.limit(MOST_LISTED))
     return [found for row in rows if _concerns(actor, found := as_struct(ContentRequest, row))]
 
