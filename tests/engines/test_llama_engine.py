@@ -8,10 +8,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from live_engines import MODEL, SECRETS, chat, events, until
-from regalia.engines import EngineBroken, LlamaEngine
+from regalia.engines import EngineBroken, LlamaEngine, Result
 from regalia.models import ModelStore
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -82,13 +83,18 @@ async def test_the_child_has_limits_and_no_secrets(llama: LlamaEngine) -> None:
     assert "NoNewPrivs:\t1" in process.joinpath("status").read_text()
 
 
+def uncached(result: Result) -> Result:
+    """The result but for what the engine had in its prompt cache, which depends on what came before."""
+    return msgspec.structs.replace(result, cached=0)
+
+
 async def test_stream_and_whole_reply_report_the_same_ids(llama: LlamaEngine) -> None:
     document = chat("Say hi", max_tokens=8)
     body, whole = await answer(llama, "chat.completions", document)
     found, streamed = await events(llama, "chat.completions", {**document, "stream": True})
     assert whole.tokens is not None
     assert len(whole.tokens[0]) == 8
-    assert whole == streamed
+    assert uncached(whole) == uncached(streamed)
     text = "".join(json.loads(event)["choices"][0]["delta"].get("content") or "" for event in found)
     assert text == body["choices"][0]["message"]["content"]
     assert not any(b"logprobs" in event or b"__verbose" in event or b"usage" in event for event in found)
@@ -104,7 +110,7 @@ async def test_an_answer_that_ends_itself_reports_ids_without_the_end(llama: Lla
     assert whole.finish == ("stop",)
     assert whole.tokens is not None
     assert len(whole.tokens[0]) == whole.output - 1
-    assert whole == streamed
+    assert uncached(whole) == uncached(streamed)
 
 
 async def test_characters_of_several_tokens_are_reported_whole_or_not_at_all(llama: LlamaEngine) -> None:
@@ -178,7 +184,7 @@ async def test_text_completions_and_responses_are_counted(llama: LlamaEngine) ->
     document = {"model": MODEL, "prompt": "The sky is", "max_tokens": 4, "seed": 1}
     body, whole = await answer(llama, "completions", document)
     _, streamed = await events(llama, "completions", {**document, "stream": True})
-    assert whole == streamed
+    assert uncached(whole) == uncached(streamed)
     assert body["choices"][0]["logprobs"] is None
     assert whole.tokens is not None
     body, several = await answer(llama, "completions", {**document, "prompt": ["The sky is", "A cat"]})
@@ -188,7 +194,7 @@ async def test_text_completions_and_responses_are_counted(llama: LlamaEngine) ->
     body, whole = await answer(llama, "responses", document)
     assert (whole.tokens, whole.output, body["object"]) == (None, 4, "response")
     found, streamed = await events(llama, "responses", {**document, "stream": True})
-    assert streamed == whole
+    assert uncached(streamed) == uncached(whole)
     assert json.loads(found[-1])["type"] == "response.completed"
 
 

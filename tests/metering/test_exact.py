@@ -166,7 +166,7 @@ async def one_round(
 
 async def without_its_ledger(house: House, chance: random.Random, seen: Seen) -> None:
     """Load while the ledger's process is killed, and replaced: some outcomes are doubtful for a while."""
-    under_way = asyncio.create_task(load(house.server.url, house.keys, 120, CLIENTS, chance, seen))
+    under_way = asyncio.create_task(load(house.server.url, all_keys(house), 120, CLIENTS, chance, seen))
     await asyncio.sleep(0.3)
     await asyncio.to_thread(kill_ledger, house.server)
     await under_way

@@ -1,6 +1,7 @@
 """A real OpenID provider on loopback (npm `oidc-provider`, locked), and a browser for its forms."""
 
 import base64
+import fcntl
 import html
 import json
 import os
@@ -31,14 +32,16 @@ MAX_STEPS = 20
 def install(npm: Path) -> Path:
     """The locked package, installed below build/."""
     INSTALLED.mkdir(parents=True, exist_ok=True)
-    lock = (SOURCES / "package-lock.json").read_bytes()
-    for source in SOURCES.glob("*.*"):
-        shutil.copy2(source, INSTALLED)
+    locked = (SOURCES / "package-lock.json").read_bytes()
     stamp = INSTALLED / ".installed"
-    if not stamp.exists() or stamp.read_bytes() != lock:
-        command = [str(npm), "ci", "--silent", "--no-audit", "--no-fund", "--ignore-scripts"]
-        subprocess.run(command, cwd=INSTALLED, check=True, timeout=300)
-        stamp.write_bytes(lock)
+    with INSTALLED.with_suffix(".lock").open("w") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)  # tests run in several processes
+        for source in SOURCES.glob("*.*"):
+            shutil.copy2(source, INSTALLED)
+        if not stamp.exists() or stamp.read_bytes() != locked:
+            command = [str(npm), "ci", "--silent", "--no-audit", "--no-fund", "--ignore-scripts"]
+            subprocess.run(command, cwd=INSTALLED, check=True, timeout=300)
+            stamp.write_bytes(locked)
     return INSTALLED
 
 

@@ -55,7 +55,8 @@ def instance(data_dir: Path, url: str) -> Database:
     create(data_dir, ORIGIN)
     for name in ("regalia.db", "regalia.db-wal", "regalia.db-shm", "keys/root.key", "keys/vault.db"):
         (data_dir / name).unlink(missing_ok=True)
-    for left in (data_dir / "keys").glob("vault.*"):
+    keys = data_dir / "keys"
+    for left in (*keys.glob("vault.*"), *keys.glob("root-*"), keys / "log.json"):
         left.unlink()
     if url != "sqlite":
         identity = json.loads((data_dir / "instance.json").read_text())

@@ -112,8 +112,10 @@ def build_site(instance: Instance) -> Litestar:
     @get("/log/{path:path}", summary="The published log: checkpoint, tiles, entry bundles", tags=["log"])
     async def log(path: str) -> Response[bytes]:
         """C2SP tlog-tiles, as files."""
-        if path == "/checkpoint" and instance.witnessing and instance.witnessing.note:
-            return Response(instance.witnessing.note.encode(), media_type="text/plain; charset=utf-8")
+        if path == "/checkpoint" and instance.witnessing:
+            note = await anyio.to_thread.run_sync(instance.witnessing.checkpoint)
+            if note is not None:
+                return Response(note.encode(), media_type="text/plain; charset=utf-8")
         folder = instance.config.data_dir / "log"
         found = await anyio.to_thread.run_sync(read_log_file, folder, path.removeprefix("/"))
         if found is None:

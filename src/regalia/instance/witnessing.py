@@ -85,6 +85,15 @@ class Witnessing:
             return self._cadence.failure
         return "ok" if overdue == 0 else f"not cosigned as demanded for {overdue:.0f} s"
 
+    def checkpoint(self) -> str | None:
+        """The newest witnessed checkpoint that this host knows of, whichever of its workers was told."""
+        try:
+            found = self._remembered.witnessed(self._policy, [peer.name for peer in self._cosigner.peers])
+        except FormatError:  # a damaged memory costs a question, not a checkpoint
+            found = None
+        newer = found is not None and Checkpoint.parse(found.text).size > self.size
+        return found.encode() if found is not None and newer else self.note
+
     def refusal(self) -> str | None:
         """Why no call may be answered, where the operator prefers silence to unwitnessed answers."""
         if self._settings.witnesses_lost != "refuse" or self._cadence is None:

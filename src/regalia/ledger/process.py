@@ -100,7 +100,7 @@ class LedgerProcess:
         for arrived in requests:
             self._serve(arrived)
         self._keepers.shutdown()
-        self._erasers.shutdown(cancel_futures=True)
+        self._erasers.shutdown()  # what was asked for is carried out
         self._publisher.close()
         self._provers.shutdown()
         self._log.close()
