@@ -40,6 +40,7 @@ PREPARE_MS = 120_000
 
 _REMEMBERED = 1024  # keys kept in memory; a bound, not a tuning
 _SWEPT = 1024  # buckets tidied up in one transaction
+_POOL_BYTES = 64 * SEAL_RANDOM
 _SUBJECT = b"regalia/vault/subject/v1\0"
 _CLASS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -76,6 +77,7 @@ class Vault:
         self._window_ms = window_ms
         self._records = records
         self._random = random
+        self._pool = threading.local()  # `drawn` and how far it is used: `at`
         self._lock = threading.RLock()  # for writing the five below
         self._current: dict[tuple[str, str], _Current] = {}
         self._prepared: dict[tuple[str, str], _Current] = {}
@@ -162,7 +164,19 @@ class Vault:
         if current is None or not current.takes(now_ms):
             current = self._begin(project, retention_class, now_ms)
         current.left -= 1
-        return current.key.seal(ident, content, self._random(SEAL_RANDOM))
+        return current.key.seal(ident, content, self._fresh())
+
+    def _fresh(self) -> bytes:
+        """SEAL_RANDOM bytes that were never used. Drawn for many seals at once, by each thread for itself:
+        every drawing lets another thread have the interpreter.
+        """
+        pool = self._pool
+        at: int = getattr(pool, "at", _POOL_BYTES)
+        if at == _POOL_BYTES:
+            pool.drawn, at = self._random(_POOL_BYTES), 0
+        pool.at = at + SEAL_RANDOM
+        drawn: bytes = pool.drawn
+        return drawn[at : pool.at]
 
     def open_sealed(self, project: str, ident: bytes, sealed: Sealed) -> bytes:
         """The content. Raises ContentErased if its key was destroyed, VaultError if something is damaged."""
