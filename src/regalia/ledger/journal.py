@@ -243,11 +243,12 @@ class Journal:
             cursor.executemany(sql.insert_content, batch.contents)
         if batch.subjects:
             cursor.executemany(sql.insert_subject, batch.subjects)
-
         if batch.usage:
             cursor.executemany(sql.add_usage, batch.usage)
         if batch.charges:
-            cursor.executemany(sql.charge, batch.charges)
+            cursor.execute(sql.any_budget)
+            if cursor.fetchone() is not None:  # one question in place of a charge for each key in the batch
+                cursor.executemany(sql.charge, batch.charges)
 
     def _inherit(self, cursor: Any, inherit: str, forget: str, process: str) -> None:
         cursor.execute(inherit, (process,))

@@ -18,6 +18,7 @@ class Statements(msgspec.Struct, frozen=True):
     insert_content: str
     insert_subject: str
     add_usage: str
+    any_budget: str
     charge: str
     inherit_all: str
     forget_all: str
@@ -70,6 +71,7 @@ _SQLITE = Statements(
         "cost = usage.cost + excluded.cost, measured = usage.measured + excluded.measured, "
         "energy = usage.energy + excluded.energy"
     ),
+    any_budget="SELECT 1 FROM budgets LIMIT 1",
     # Whatever a budget's subject uses is charged to it, so that its `spent` is the sum of that usage.
     charge=(
         "INSERT INTO budget_shares (budget, period, process, granted, wanted, spent) "
