@@ -147,17 +147,10 @@ class Call:
             "route": self.route.name,
             "project": self.project,
             "request": self._request_commitment,
-            "model": {"name": engine.model_name, "digest": engine.model_digest},
-            "engine": {
-                "name": engine.name,
-                "build": engine.build,
-                "digest": engine.digest,
-                "isolation": engine.isolation,
-            },
+            **answered_by(engine, result),
             "sampling": self._sampling(),
             "policy": NO_POLICY if self.guard is None else self.guard.record(),
             "usage": recorded_usage(settlement, energy),
-            "finish": [reason[:64] for reason in result.finish[:64]],
             "status": status,
             "started": self.started,
             "ended": ms,
@@ -202,3 +195,17 @@ def end_users_of(document: dict[str, Any]) -> tuple[str, ...]:
     """The references by which the client says whom the call is for: any of them finds the call again."""
     named = {document.get(name) for name in _END_USER}
     return tuple(name for name in named if isinstance(name, str) and 0 < len(name) <= _LONGEST_REFERENCE)
+
+
+def answered_by(engine: EngineIdentity, result: Result) -> dict[str, Any]:
+    """An outcome's fields that say which engine answered, with which model, and why it ended."""
+    return {
+        "model": {"name": engine.model_name, "digest": engine.model_digest},
+        "engine": {
+            "name": engine.name,
+            "build": engine.build,
+            "digest": engine.digest,
+            "isolation": engine.isolation,
+        },
+        "finish": [reason[:64] for reason in result.finish[:64]],
+    }

@@ -9,7 +9,7 @@ import msgspec
 
 from regalia.clock import new_call_id
 from regalia.errors import ApiError
-from regalia.gateway.call import end_users_of
+from regalia.gateway.call import answered_by, end_users_of
 from regalia.gateway.events import as_event
 from regalia.gateway.guard import HeldAnswer
 from regalia.ledger import Entry, Part
@@ -57,13 +57,7 @@ def delivery(
         "kind": "call.answered",
         "admitted": leaf_hash(admission).hex(),
         "response": commit("response", answered, held.body),
-        "model": {"name": engine.model_name, "digest": engine.model_digest},
-        "engine": {
-            "name": engine.name,
-            "build": engine.build,
-            "digest": engine.digest,
-            "isolation": engine.isolation,
-        },
+        **answered_by(engine, held.result),
         "sampling": {"seed": held.seed} if held.seed else {},
         "policy": {
             "version": review.policy,
@@ -72,7 +66,6 @@ def delivery(
             "held": review.call,
         },
         "usage": {"input": 0, "output": 0, "total": 0},
-        "finish": [reason[:64] for reason in held.result.finish[:64]],
         "status": 200,
         "started": ms,
         "ended": ms,
