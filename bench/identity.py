@@ -7,17 +7,14 @@ It also says how long it takes to read all keys when a process starts, and to ta
 
 import asyncio
 import os
-import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
-from statistics import median
 
-from bench import rivals
-from bench.load import Figures, Target, load
+from bench.load import Target
+from bench.paired import measure, upstream_config
 from bench.report import Ratio, ratios, table
 from sqlalchemy import insert, update
 
@@ -33,7 +30,6 @@ from serving import Server
 KEYS, PROJECTS, ORGANISATIONS = 10_000, 1_000, 50
 CONNECTIONS = 64
 ROUNDS = 5
-SECONDS = 3
 WARM_UP_SECONDS = 20
 """So that each project has had its first call, for which its contents' keys are made: later ones are ready
 before their hour begins.
@@ -84,9 +80,7 @@ def fill(data_dir: Path, file: Path) -> None:
 @contextmanager
 def serving(folder: Path, name: str, upstream: int) -> Iterator[Target]:
     """A server with one key, or with all."""
-    engine = {"name": "upstream", "base_url": f"http://127.0.0.1:{upstream}/v1", "models": ["fake"]}
-    config = {"embedded": False, "engines": [engine], "log_level": "warning"}
-    server = Server(folder / ("data-many" if name == MANY else "data-one"), config).init()
+    server = Server(folder / ("data-many" if name == MANY else "data-one"), upstream_config(upstream)).init()
     keys = folder / f"{server.data_dir.name}.keys"
     if name == MANY:
         fill(server.data_dir, keys)
@@ -121,33 +115,17 @@ def reading(data_dir: Path) -> list[tuple[str, str]]:
 
 def run() -> tuple[str, list[Ratio]]:
     """The table, and the ratio of many keys to one."""
-    measured: dict[str, list[Figures]] = {ONE: [], MANY: []}
-    rivals.INSTALLED.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix="regalia-bench-", dir=rivals.INSTALLED))
-    with ExitStack() as stack:
-        stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        port = stack.enter_context(rivals.upstream(folder))
-        with ExitStack() as servers:
-            targets = [servers.enter_context(serving(folder, name, port)) for name in (ONE, MANY)]
-            for target in targets:
-                load(target, CONNECTIONS, WARM_UP_SECONDS)
-            for _ in range(ROUNDS):
-                for target in targets:
-                    measured[target.name].append(load(target, CONNECTIONS, SECONDS))
-        times = reading(folder / "data-many")
-    kept = median(many.per_second / one.per_second for one, many in zip(*measured.values(), strict=True))
-    held = [Ratio(f"{MANY} / {ONE}, calls per second", kept, BOUND)]
-    rows = [
-        (
-            name,
-            f"{median(figures.per_second for figures in runs):,.0f}",
-            f"{median(figures.p50 for figures in runs) / 1000:.1f} ms",
-            f"{median(figures.p99 for figures in runs) / 1000:.1f} ms",
-        )
-        for name, runs in measured.items()
-    ]
-    head = (f"{CONNECTIONS} connections", "calls per second", "p50", "p99")
-    return f"{table(head, rows)}\n\n{table(('keys and roles', 'time'), times)}\n\n{ratios(held)}", held
+    times: list[tuple[str, str]] = []
+    pair = measure(
+        serving,
+        (ONE, MANY),
+        connections=CONNECTIONS,
+        rounds=ROUNDS,
+        warm_up_seconds=WARM_UP_SECONDS,
+        afterwards=lambda folder: times.extend(reading(folder / "data-many")),
+    )
+    held = [Ratio(f"{MANY} / {ONE}, calls per second", pair.ratio, BOUND)]
+    return f"{pair.table}\n\n{table(('keys and roles', 'time'), times)}\n\n{ratios(held)}", held
 
 
 if __name__ == "__main__":

@@ -5,25 +5,21 @@ rounds take turns, and the ratio is taken inside each round. Run as `PYTHONPATH=
 """
 
 import json
-import shutil
-import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
-from statistics import median
 
 import httpx
-from bench import rivals
-from bench.load import CHAT, Figures, Target, load
-from bench.report import Ratio, ratios, table
+from bench.load import CHAT, Target
+from bench.paired import measure, upstream_config
+from bench.report import Ratio, ratios
 
 from regalia.policy import packs
 from serving import Server
 
 CONNECTIONS = 16
 ROUNDS = 7
-SECONDS = 3
 BOUND = 0.75
 WITHOUT, WITH = "no policy", "the pack `ke`"
 TEXT = (
@@ -34,14 +30,12 @@ BODY = json.dumps({**json.loads(CHAT), "messages": [{"role": "user", "content": 
 
 
 @contextmanager
-def serving(folder: Path, name: str, upstream_port: int, *, guarded: bool) -> Iterator[Target]:
+def serving(folder: Path, name: str, upstream_port: int) -> Iterator[Target]:
     """A server, under the pack or under none."""
-    engine = {"name": "upstream", "base_url": f"http://127.0.0.1:{upstream_port}/v1", "models": ["fake"]}
-    config = {"embedded": False, "engines": [engine], "log_level": "warning"}
-    server = Server(folder / f"data-{'on' if guarded else 'off'}", config).init()
+    server = Server(folder / ("on" if name == WITH else "off"), upstream_config(upstream_port)).init()
     try:
         server.start()
-        if guarded:
+        if name == WITH:
             body = json.dumps({"document": packs.load("ke")[0].decode()})
             url = f"{server.url}/v1/regalia/policies"
             httpx.post(url, content=body, headers=server.headers).raise_for_status()
@@ -54,34 +48,9 @@ def serving(folder: Path, name: str, upstream_port: int, *, guarded: bool) -> It
 
 def run() -> tuple[str, list[Ratio]]:
     """The table, and the ratio of the throughput under the pack to that without."""
-    measured: dict[str, list[Figures]] = {WITHOUT: [], WITH: []}
-    rivals.INSTALLED.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix="policy-", dir=rivals.INSTALLED))
-    with ExitStack() as stack:
-        stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        port = stack.enter_context(rivals.upstream(folder))
-        targets = [
-            stack.enter_context(serving(folder, WITHOUT, port, guarded=False)),
-            stack.enter_context(serving(folder, WITH, port, guarded=True)),
-        ]
-        for target in targets:
-            load(target, CONNECTIONS, 3)
-        for number in range(ROUNDS):
-            for target in targets if number % 2 else reversed(targets):
-                measured[target.name].append(load(target, CONNECTIONS, SECONDS))
-    pairs = zip(measured[WITH], measured[WITHOUT], strict=True)
-    ratio = median(guarded.per_second / free.per_second for guarded, free in pairs)
-    held = [Ratio("calls/s under default rails over none, 500 characters", ratio, BOUND)]
-    rows = [
-        (
-            name,
-            f"{median(one.per_second for one in runs):,.0f}",
-            f"{median(one.p50 for one in runs) / 1000:.1f} ms",
-            f"{median(one.p99 for one in runs) / 1000:.1f} ms",
-        )
-        for name, runs in measured.items()
-    ]
-    return f"{table((f'{CONNECTIONS} connections', 'calls/s', 'p50', 'p99'), rows)}\n\n{ratios(held)}", held
+    pair = measure(serving, (WITHOUT, WITH), connections=CONNECTIONS, rounds=ROUNDS)
+    held = [Ratio("calls/s under default rails over none, 500 characters", pair.ratio, BOUND)]
+    return f"{pair.table}\n\n{ratios(held)}", held
 
 
 if __name__ == "__main__":
