@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from postgresql_kit import running_cluster
 from serving import FakeEngine, Server, ServerFactory, free_port
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -125,3 +126,10 @@ def fake_engine() -> Iterator[FakeEngine]:
     """A cheap engine on loopback that speaks the OpenAI API (tests/fake_engine.py)."""
     with FakeEngine.running() as engine:
         yield engine
+
+
+@pytest.fixture(scope="session")
+def postgresql(needs: Callable[[str], Path]) -> Iterator[Callable[[], str]]:
+    """A factory of URLs of fresh databases on a server of our own, which nobody stops."""
+    with running_cluster(needs("postgres")) as cluster:
+        yield cluster.fresh

@@ -1,19 +1,11 @@
 """Databases of both kinds, with the newest schema."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from postgresql_kit import running_cluster
 from regalia.storage import Database, open_database, upgrade
-
-
-@pytest.fixture(scope="module")
-def postgresql(needs: Callable[[str], Path]) -> Iterator[Callable[[], str]]:
-    """A factory of URLs of fresh databases on a server of our own."""
-    with running_cluster(needs("postgres")) as cluster:
-        yield cluster.fresh
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
