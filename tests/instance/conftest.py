@@ -1,13 +1,11 @@
 """An instance's tenancy over a real database: SQLite for most tests, both kinds where they may differ."""
 
 import shutil
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from instance.tenancy_kit import World
-from postgresql_kit import running_cluster
 from regalia.storage import open_database, upgrade
 
 
@@ -19,13 +17,6 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     upgrade(database)
     database.close()
     return file
-
-
-@pytest.fixture(scope="module")
-def postgresql(needs: Callable[[str], Path]) -> Iterator[Callable[[], str]]:
-    """A factory of URLs of fresh databases on a server of our own."""
-    with running_cluster(needs("postgres")) as cluster:
-        yield cluster.fresh
 
 
 @pytest.fixture
