@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test lint bench crash faults lock pyz clean
+.PHONY: help setup compiled serve test lint bench crash faults lock pyz clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,10 +33,14 @@ $(VENV)/.dev: $(VENV)/.runtime requirements/dev.txt
 
 setup: $(VENV)/.dev  ## a virtual environment with every locked dependency
 
+# Tests start hundreds of processes; where Python is told to write no bytecode, each would compile all modules.
+compiled: setup
+	@$(BIN)/python -m compileall -q src tests
+
 serve: $(VENV)/.runtime  ## create an instance if there is none, fetch the model if it is absent, and serve
 	@BIN=$(BIN) DATA_DIR=$(DATA_DIR) HOST=$(HOST) PORT=$(PORT) MODEL=$(MODEL) bash scripts/serve.sh
 
-test: setup lint pyz  ## lint, then every test; installs system packages where it may
+test: setup lint compiled pyz  ## lint, then every test; installs system packages where it may
 	@bash scripts/system_packages.sh
 	@$(BIN)/python -m pytest $(or $(TESTS),-n 2 --dist loadfile --no-loadscope-reorder)
 
@@ -47,14 +51,14 @@ lint: setup  ## style, types, and the direction of imports
 	@$(BIN)/lint-imports
 	@echo "==> lint is clean"
 
-bench: setup  ## the speed table: the gateway beside others, the engine, the ledger
+bench: compiled  ## the speed table: the gateway beside others, the engine, the ledger
 	@bash scripts/system_packages.sh
 	@PYTHONPATH=tests $(BIN)/python -m bench $(BENCH)
 
-crash: setup  ## kill the server N times at random moments and verify every receipt
+crash: compiled  ## kill the server N times at random moments and verify every receipt
 	@REGALIA_CRASH_ROUNDS=$(N) $(BIN)/python -m pytest tests/e2e/test_crash.py -s
 
-faults: setup  ## make each system call of the ledger fail or kill it, one by one, and check every promise
+faults: compiled  ## make each system call of the ledger fail or kill it, one by one, and check every promise
 	@bash scripts/system_packages.sh
 	@PYTHONPATH=tests $(BIN)/python -m faults
 

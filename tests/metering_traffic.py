@@ -68,9 +68,13 @@ def request(chance: random.Random) -> tuple[str, dict[str, Any], int | None]:
     return path, body, chance.randint(1, 900) if chance.random() < 0.15 else None
 
 
-async def call(http: aiohttp.ClientSession, url: str, key: Key, chance: random.Random, seen: Seen) -> None:
-    """One call; whatever happens to it is noted, nothing is raised."""
+async def call(
+    http: aiohttp.ClientSession, url: str, key: Key, chance: random.Random, seen: Seen, stays: bool
+) -> None:
+    """One call; whatever happens to it is noted, nothing is raised. A client that stays hears its end."""
     path, body, leaves_after = request(chance)
+    if stays:
+        leaves_after = None
     seen.made += 1
     ident, received, status = "", b"", 0
     try:
@@ -127,9 +131,20 @@ def _usage(received: bytes, stream: bool) -> tuple[int, int] | None:
 
 
 async def load(
-    url: str, keys: list[Key], calls: int, clients: int, chance: random.Random, seen: Seen
+    url: str,
+    keys: list[Key],
+    calls: int,
+    clients: int,
+    chance: random.Random,
+    seen: Seen,
+    *,
+    stay: bool = False,
 ) -> None:
-    """So many calls by so many clients at once; each by a key at random."""
+    """So many calls by so many clients at once; each by a key at random.
+
+    Some leave in the middle of an answer unless they are told to stay: then no more calls than clients are
+    ever under way, while of one that was left the server may hear only after the client's next.
+    """
     left = calls
 
     async def client(http: aiohttp.ClientSession, own: random.Random) -> None:
@@ -137,7 +152,7 @@ async def load(
         while left > 0:
             left -= 1
             before = seen.outcomes["broken off"] + seen.outcomes["503"]
-            await call(http, url, own.choice(keys), own, seen)
+            await call(http, url, own.choice(keys), own, seen, stay)
             if seen.outcomes["broken off"] + seen.outcomes["503"] > before:
                 await asyncio.sleep(0.4)
 

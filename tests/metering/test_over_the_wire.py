@@ -77,7 +77,8 @@ def test_a_call_costs_what_its_record_says_by_the_price_that_the_record_names(ho
     made = ask(house, "POST", "/prices", {"model": "fake", **price})
     name, key = new_key(house)
     ask(house, "POST", "/budgets", {"scope": "key", "subject": name, "amount": "1", "unit": "KES"})
-    noticed(house, key, lambda reply: reply.status_code == 200)
+    ask(house, "POST", "/limits", {"scope": "key", "subject": name, "requests": 1000})  # tells when all hold
+    noticed(house, key, lambda reply: "x-ratelimit-limit-requests" in reply.headers)
     body = {**CHAT, "fake": {"input": 100, "cached": 40}}
     record = house.wait_record(house.post("/v1/chat/completions", body, **key).call)
     assert record["usage"] == {"input": 100, "output": 7, "total": 107, "cached": 40}

@@ -197,4 +197,5 @@ class Gateway:
             self._metering.doubt(call.reservation, call.id, settlement)
             raise
         self._metering.confirm(call.reservation, settlement)
+        self._metering.release(call.reservation)  # whoever sees the answer's end may ask again at once
         self._metrics.ended(call.route.name, outcome, (ms - call.started) / 1000, result.input, result.output)
