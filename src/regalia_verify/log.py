@@ -13,6 +13,7 @@
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import cache
 
 from .errors import FormatError, NotVerified
 from .merkle import leaf_hash, range_hash, root_hash
@@ -159,9 +160,9 @@ def verify_extension(
     first, second = older.checkpoint, newer.checkpoint
     if not _same_log(first, second):
         raise NotVerified("other_log", f"the older checkpoint is by {first.origin}, not {second.origin}")
-    node = TiledLog(source, second.size).node
+    node = cache(TiledLog(source, second.size).node)  # both roots must be made of the very same hashes
     for checkpoint, reason in ((second, "root_mismatch"), (first, "log_rewritten")):
-        if first != second and range_hash(0, checkpoint.size, node) != checkpoint.root:
+        if first != second and range_hash(0, checkpoint.size, node, first.size) != checkpoint.root:
             raise NotVerified(reason, f"the tiles do not lead to the root of {checkpoint.size} entries")
     return older, newer
 

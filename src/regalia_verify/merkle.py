@@ -51,13 +51,13 @@ def inclusion_ranges(index: int, size: int) -> list[Range]:
     return siblings[::-1]
 
 
-def range_hash(start: int, end: int, node: NodeHash) -> bytes:
-    """The hash of a range of a tree, reading complete subtrees with `node(level, index)`."""
+def range_hash(start: int, end: int, node: NodeHash, split: int = 0) -> bytes:
+    """The hash of a range, reading complete subtrees with `node(level, index)`, none across `split`."""
     width = end - start
-    if width & (width - 1) == 0:
+    if width & (width - 1) == 0 and not start < split < end:
         return node(width.bit_length() - 1, start // width) if width else EMPTY_ROOT
     middle = middle_of(start, end)
-    return node_hash(range_hash(start, middle, node), range_hash(middle, end, node))
+    return node_hash(range_hash(start, middle, node, split), range_hash(middle, end, node, split))
 
 
 def verify_inclusion(index: int, size: int, leaf: bytes, proof: Sequence[bytes], root: bytes) -> None:

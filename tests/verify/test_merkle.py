@@ -168,6 +168,33 @@ def test_the_hash_of_a_range_is_its_subtree_s() -> None:
         assert range_hash(0, size, node) == naive_root(0, size)
 
 
+def nodes_read(size: int, split: int) -> list[tuple[int, int]]:
+    """The complete subtrees of which a root is made."""
+    read: list[tuple[int, int]] = []
+
+    def remember(level: int, index: int) -> bytes:
+        read.append((level, index))
+        return EMPTY_ROOT
+
+    range_hash(0, size, remember, split)
+    return read
+
+
+@given(st.integers(0, 2**40), st.data())
+def test_with_a_split_the_larger_root_is_made_of_the_very_hashes_of_the_smaller(
+    new: int, data: st.DataObject
+) -> None:
+    old = data.draw(st.integers(0, new))
+    smaller, larger = nodes_read(old, split=old), nodes_read(new, split=old)
+    assert [(level, index) for level, index in larger if index << level < old] == smaller
+
+
+def test_a_split_changes_no_hash() -> None:
+    for size in range(LARGEST + 1):
+        for split in range(size + 1):
+            assert range_hash(0, size, node, split) == naive_root(0, size)
+
+
 @given(st.integers(0, 2**62), st.data())
 def test_ranges_of_huge_trees_are_few(new: int, data: st.DataObject) -> None:
     old = data.draw(st.integers(0, new))
