@@ -8,7 +8,7 @@ from sqlalchemy import Connection, select
 
 from regalia.clock import call_ms
 from regalia.storage.schema import calls
-from regalia.vault.retention import Hold, RetentionError, lift
+from regalia.vault.retention import Held, Hold, RetentionError, lift
 
 MOST_CALLS = 500
 """What one hold can name; the record must stay within 65,535 bytes."""
@@ -41,12 +41,17 @@ class PlaceHold(msgspec.Struct, frozen=True, array_like=True, tag="place-hold"):
 
 
 class LiftHold(msgspec.Struct, frozen=True, array_like=True, tag="lift-hold"):
-    """`actor` asks to lift a hold, or consents to what another one has asked."""
+    """`actor` asks to lift a hold, or consents to what another one has asked.
+
+    `asked_by` is who had asked when it was looked at whether these are two persons, "" for nobody; None
+    where that was not looked at.
+    """
 
     id: str
     actor: str
     by: str
     time: int
+    asked_by: str | None = None
 
 
 def place(connection: Connection, wanted: PlaceHold) -> Hold:
@@ -112,7 +117,10 @@ def lift_hold(cursor: Any, mark: str, wanted: LiftHold) -> tuple[Hold, bytes]:
     rows = cursor.fetchall()
     if not rows:
         raise NoSuchHold(f"there is no hold {wanted.id[:64]}")
-    hold = lift(_hold(rows[0]), wanted.actor, wanted.time)
+    found = _hold(rows[0])
+    if wanted.asked_by is not None and wanted.asked_by != found.asked_by:
+        raise Held(f"somebody else has asked to lift the hold {found.id} meanwhile: look at it again")
+    hold = lift(found, wanted.actor, wanted.time)
     cursor.execute(
         f"UPDATE holds SET asked_by = {mark}, asked = {mark}, lifted_by = {mark}, lifted = {mark} "
         f"WHERE id = {mark}",
