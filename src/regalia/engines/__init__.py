@@ -4,7 +4,14 @@ from regalia.engines.adapter import OpenAIAdapter, RequestAdapter, Result
 from regalia.engines.client import Endpoint, EngineClient, Reply, ReplyStream, Timeouts
 from regalia.engines.embedded import EmbeddedSettings, EmbeddingEngine, LlamaEngine, Places, Watcher
 from regalia.engines.engine import UNKNOWN_DIGEST, Engine, EngineIdentity, EngineStream, Weights
-from regalia.engines.errors import EngineBroken, EngineError, EngineTimeout, EngineUnavailable, WeightsRefused
+from regalia.engines.errors import (
+    EngineBroken,
+    EngineError,
+    EngineReported,
+    EngineTimeout,
+    EngineUnavailable,
+    WeightsRefused,
+)
 from regalia.engines.external import OpenAIEngine, OpenAIEngineSettings
 from regalia.engines.supervise import Timing
 
@@ -18,6 +25,7 @@ __all__ = [
     "EngineClient",
     "EngineError",
     "EngineIdentity",
+    "EngineReported",
     "EngineStream",
     "EngineTimeout",
     "EngineUnavailable",

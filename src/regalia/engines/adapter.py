@@ -10,7 +10,7 @@ from typing import Annotated, Any, Protocol
 import msgspec
 
 from regalia.engines.client import Reply
-from regalia.engines.errors import EngineBroken
+from regalia.engines.errors import EngineBroken, EngineReported
 
 GENERATING = frozenset({"chat.completions", "completions", "responses"})
 ROUTES = GENERATING | {"embeddings", "tokenize", "detokenize"}
@@ -155,9 +155,9 @@ def responses_finish(answer: _Answer) -> tuple[str, ...]:
     return (answer.status,) if answer.status else ()
 
 
-def reported(error: bytes | msgspec.Raw) -> EngineBroken:
+def reported(error: bytes | msgspec.Raw) -> EngineReported:
     """The error that an engine reported inside a stream."""
-    return EngineBroken(f"the engine reported an error: {bytes(error)[:300].decode(errors='replace')}")
+    return EngineReported(bytes(error)[:300].decode(errors="replace"))
 
 
 class OpenAIAdapter:

@@ -19,5 +19,15 @@ class EngineBroken(EngineError):
     """The engine's reply broke off, was not what the protocol allows, or was too large."""
 
 
+class EngineReported(EngineBroken):
+    """The engine reported an error of its own. `said` may repeat what was asked or answered: it is for the
+    caller alone, and in no log.
+    """
+
+    def __init__(self, said: str) -> None:
+        super().__init__("the engine reported an error")
+        self.said = said
+
+
 class WeightsRefused(EngineError):
     """The weights on disk are not the weights that were registered; the engine was not started."""

@@ -4,6 +4,7 @@ A call is recorded twice: `call.admitted` before any byte of it goes anywhere, a
 its answer ends. The outcome binds everything a receipt proves; see docs/formats.md.
 """
 
+import re
 from typing import Any, Literal
 
 import msgspec
@@ -40,6 +41,7 @@ _SAMPLING = (
     "top_logprobs",
 )
 _LONGEST_NUMBER = 32
+_REASON = re.compile(r"[A-Za-z_-]{0,32}")  # of an engine's words, only what can be a reason goes on record
 _END_USER = ("user", "safety_identifier")
 _LONGEST_REFERENCE = 1024
 Outcome = Literal["answered", "refused", "failed", "cancelled"]
@@ -207,5 +209,5 @@ def answered_by(engine: EngineIdentity, result: Result) -> dict[str, Any]:
             "digest": engine.digest,
             "isolation": engine.isolation,
         },
-        "finish": [reason[:64] for reason in result.finish[:64]],
+        "finish": [reason if _REASON.fullmatch(reason) else "other" for reason in result.finish[:64]],
     }

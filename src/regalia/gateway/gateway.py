@@ -24,7 +24,7 @@ from regalia.gateway.generation import Generation
 from regalia.gateway.guard import CallGuard, Guard
 from regalia.gateway.guarded import GuardedGeneration
 from regalia.gateway.metrics import Metrics
-from regalia.gateway.problems import as_seen
+from regalia.gateway.problems import as_seen, unquoted
 from regalia.gateway.requests import InferenceRequest
 from regalia.gateway.routes import Route, read
 from regalia.identity import Principal, Pseudonyms, may_use
@@ -169,7 +169,7 @@ class Gateway:
         except Exception as problem:
             error = as_seen(problem)
             if error.status >= 500:
-                _LOG.warning("call failed", call=call.id, code=error.code, reason=error.message)
+                _LOG.warning("call failed", call=call.id, code=error.code, reason=unquoted(error).message)
             outcome: Outcome = "failed" if error.status >= 500 else "refused"
             await self._record(call, generation, outcome, error.status, error.code)
             raise error from problem

@@ -10,13 +10,13 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from regalia.engines import Engine, EngineBroken
+from regalia.engines import Engine, EngineBroken, EngineReported
 from regalia.gateway.call import Call
 from regalia.gateway.client import Client
 from regalia.gateway.generation import DONE, Generation
 from regalia.gateway.guard import CallGuard
 from regalia.gateway.guard_stream import StreamGuard
-from regalia.gateway.problems import refusal
+from regalia.gateway.problems import EngineSaid, as_seen, refusal, unquoted
 
 T = TypeVar("T")
 
@@ -36,6 +36,8 @@ class GuardedGeneration(Generation):
         self.headers = (*self.headers, *self._guard.headers)
         try:
             await super().run()
+        except (EngineReported, EngineSaid) as problem:  # no rail has looked at its words
+            raise unquoted(as_seen(problem)) from problem
         finally:
             if self._guard.hides_tokens:  # they would tell what the caller must not see
                 self.result = msgspec.structs.replace(self.result, tokens=None)

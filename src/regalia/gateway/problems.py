@@ -1,13 +1,32 @@
-"""What went wrong while an engine answered, as the client sees it and the record names it."""
+"""What went wrong while an engine answered, as the client sees it and the record names it.
+
+An engine's own words may repeat what it was asked, what it has answered, or the key it was asked with. The
+last are never passed on; the others go to the caller alone (`EngineSaid`): not into a log, nor past rails.
+"""
+
+import re
 
 import msgspec
 import structlog
 
-from regalia.engines import EngineBroken, EngineTimeout, EngineUnavailable
+from regalia.engines import EngineBroken, EngineReported, EngineTimeout, EngineUnavailable
 from regalia.errors import ApiError
 from regalia.gateway.client import CallTimeout
 
 _LOG = structlog.get_logger()
+_CODE = re.compile(r"[a-z][a-z0-9_]{0,63}")
+
+
+class EngineSaid(ApiError):
+    """An error in the engine's own words."""
+
+
+def unquoted(error: ApiError) -> ApiError:
+    """The error without an engine's own words."""
+    if not isinstance(error, EngineSaid):
+        return error
+    message = "The engine gave an error of its own, whose words are not passed on here."
+    return ApiError(error.status, error.code, message, retry_after=error.retry_after)
 
 
 def as_seen(problem: Exception) -> ApiError:
@@ -24,10 +43,17 @@ def as_seen(problem: Exception) -> ApiError:
                 503, "engine_unavailable", f"The engine can't be reached: {problem}", retry_after=1
             )
         case EngineBroken():
-            return ApiError(502, "engine_failed", f"The engine failed while it answered: {problem}")
+            return _broken(problem)
         case _:
             _LOG.error("unexpected failure of a call", exc_info=problem)
             return ApiError(500, "internal_error", "The server failed; the operator's log says why.")
+
+
+def _broken(problem: EngineBroken) -> ApiError:
+    message = f"The engine failed while it answered: {problem}"
+    if isinstance(problem, EngineReported):
+        return EngineSaid(502, "engine_failed", f"{message}: {problem.said}")
+    return ApiError(502, "engine_failed", message)
 
 
 class _EngineError(msgspec.Struct):
@@ -49,12 +75,15 @@ def refusal(status: int, body: bytes) -> ApiError:
         error = _EngineError()
     if isinstance(error, str):
         error = _EngineError(message=error)
+    if status in (401, 403):
+        return ApiError(502, "engine_failed", f"The engine does not let this server in (status {status}).")
     message = error.message[:2000] or f"The engine answered with status {status}."
     if status in {429, 503}:
-        return ApiError(503, "engine_busy", message, retry_after=1)
-    if status in (401, 403) or not 400 <= status < 500:
-        return ApiError(502, "engine_failed", message)
-    code = error.code if isinstance(error.code, str) else "invalid_value"
+        return EngineSaid(503, "engine_busy", message, retry_after=1)
+    if not 400 <= status < 500:
+        return EngineSaid(502, "engine_failed", message)
+    named = isinstance(error.code, str) and _CODE.fullmatch(error.code)  # it goes on record
+    code = str(error.code) if named else "invalid_value"
     if error.type == "exceed_context_size_error" or ("context" in message and "exceed" in message):
         code = "context_length_exceeded"
-    return ApiError(status if status in (400, 404, 413, 422) else 400, code, message, param=error.param)
+    return EngineSaid(status if status in (400, 404, 413, 422) else 400, code, message, param=error.param)
