@@ -21,6 +21,7 @@ from regalia.identity.principal import local_actor
 from regalia.identity.roles import not_found
 from regalia.instance.erasing import milliseconds
 from regalia.instance.tenancy.content import place_of_call
+from regalia.instance.tenancy.hands import refuse_same_hands
 from regalia.instance.tenancy.operations import Asked, operation
 from regalia.instance.tenancy.tenancy import Tenancy, bounded
 from regalia.ledger.holds import LiftHold, NoSuchHold, PlaceHold, all_holds
@@ -106,8 +107,9 @@ async def _lift(at: Tenancy, actor: Principal, asked: Asked, _body: None) -> obj
     if found is None or not _may_see(at, actor, found):
         raise not_found("hold", asked["hold"])
     require_at(actor, PERMISSION, *_place_of_project(at, found.project))
-    _refuse_same_hands(at, actor, found)
-    return await keep(at, LiftHold(found.id, actor.actor, at.who(actor.actor), at.clock()))
+    if found.asked_by not in ("", actor.actor):  # the same one again is refused by `lift`, which says why
+        refuse_same_hands(at, actor, found.asked_by, found.asked or 0, machines=True)
+    return await keep(at, LiftHold(found.id, actor.actor, at.who(actor.actor), at.clock(), found.asked_by))
 
 
 @operation("GET", "/retention", "Retention classes, and the projects that have them", tag="retention")
@@ -276,33 +278,6 @@ def _may_see(at: Tenancy, actor: Principal, hold: Hold) -> bool:
     if hold.project and hold.project not in at.tenants.projects:
         return permits(actor, PERMISSION, "")
     return permits(actor, PERMISSION, *_place_of_project(at, hold.project))
-
-
-def _refuse_same_hands(at: Tenancy, actor: Principal, hold: Hold) -> None:
-    """Raise ApiError where who asked and who consents could be one person, by a key that one made."""
-    asker = hold.asked_by
-    if asker in ("", actor.actor):  # the same one again is refused by `lift`, which says why
-        return
-    issued_theirs = any(
-        asker in (f"key:{key.id}", f"user:{key.user}") and key.issuer == actor.actor and key.revoked is None
-        for key in at.tenants.keys.values()
-    )
-    asked_with = at.tenants.keys.get(asker.removeprefix("key:"))
-    asking = _hands(at, asker, asked_with.issuer if asked_with is not None else "")
-    if issued_theirs or asking & _hands(at, actor.actor, actor.issuer):
-        raise ApiError(
-            403, "not_independent", "One of you issued the other's key, so you are no second person here."
-        )
-
-
-def _hands(at: Tenancy, actor: str, issuer: str) -> set[str]:
-    """Whoever acts, and those who gave out the key, as far as it did not come from the machine itself."""
-    found = {actor}
-    while issuer and not issuer.startswith("os:") and issuer not in found:
-        found.add(issuer)
-        key = at.tenants.keys.get(issuer.removeprefix("key:"))
-        issuer = key.issuer if key is not None else ""
-    return found
 
 
 def _shown(hold: Hold) -> dict[str, object]:

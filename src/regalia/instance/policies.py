@@ -20,6 +20,7 @@ from regalia.errors import ApiError
 from regalia.fleet import Fleet
 from regalia.identity import Principal
 from regalia.identity.roles import require_at
+from regalia.instance.tenancy.hands import refuse_same_hands
 from regalia.instance.tenancy.operations import Asked, operation
 from regalia.instance.tenancy.places import project as project_of
 from regalia.instance.tenancy.tenancy import Tenancy
@@ -222,7 +223,8 @@ async def decide(at: Tenancy, actor: Principal, ident: str, *, approve: bool) ->
     except PolicyConflict as error:
         raise ApiError(409, "not_now", f"{error}.") from error
     if approve:
-        _refuse_same_hands(actor, found.requested_by)
+        _refuse_machines(actor)
+        refuse_same_hands(at, actor, found.requested_by, found.requested)
         return await _put_in_force(at, actor, found)
     await at.note("admin.policy_rejected", actor, activation=ident, digest=found.digest)
     rejected = msgspec.structs.replace(found, state="rejected", decided_by=actor.actor, decided=at.clock())
@@ -291,14 +293,6 @@ def _place(at: Tenancy, actor: Principal, permission: str, project: str) -> None
 def _refuse_machines(actor: Principal) -> None:
     if not actor.actor.startswith(("user:", "os:")):
         raise ApiError(403, "person_needed", "Two people are needed here, and a service key is nobody.")
-
-
-def _refuse_same_hands(actor: Principal, other: str) -> None:
-    _refuse_machines(actor)
-    if actor.issuer == other:
-        raise ApiError(
-            403, "not_independent", "Whoever asked issued your key: you are no second person here."
-        )
 
 
 def _told(item: Activation, counts: bool) -> Told:

@@ -16,7 +16,7 @@ import msgspec
 import structlog
 
 from regalia.clock import now_ms
-from regalia.errors import ApiError, RegaliaError
+from regalia.errors import ApiError
 from regalia.gateway import ROUTES, Gateway
 from regalia.gateway.client import Client, Headers
 from regalia.gateway.delivery import RANDOM_BYTES, delivery, edited
@@ -24,8 +24,9 @@ from regalia.gateway.guard import HELD, HeldAnswer
 from regalia.identity import Principal, Pseudonyms
 from regalia.identity.principal import local_actor
 from regalia.identity.roles import not_found, permits, require_at
+from regalia.instance.tenancy.hands import refuse_same_hands
 from regalia.instance.tenancy.tenancy import Tenancy
-from regalia.ledger import Ledger
+from regalia.ledger import Ledger, ReceiptNotFound
 from regalia.policy.errors import PolicyConflict
 from regalia.policy.reviews import AFTER, Review, Verdict, may_decide, settled
 from regalia.policy.store import ReviewStore
@@ -115,18 +116,17 @@ class ReviewDesk:
         """Release, edit or refuse a held call. Raises ApiError 403, 404, 409."""
         review = await self._found(ident)
         self._require(actor, review)
-        author = self._at.tenants.keys.get(review.author.removeprefix("key:"))
-        if actor.issuer == review.author or (author is not None and author.issuer == actor.actor):
-            raise ApiError(403, "not_independent", "One of you issued the other's key: ask another reviewer.")
+        now = self._clock()
         try:
-            may_decide(review, actor.actor, verdict, self._clock())
-            await asyncio.to_thread(self._store.claim, review, self._clock())
+            may_decide(review, actor.actor, verdict, now)
+            refuse_same_hands(self._at, actor, review.author, review.created)
+            await asyncio.to_thread(self._store.claim, review, now)
         except PolicyConflict as error:
             raise ApiError(409, "not_now", f"{error}.") from error
         try:
             return await self._carry_out(actor, review, verdict, f"admin.review_{AFTER[verdict]}", text)
         except BaseException:
-            await asyncio.to_thread(self._store.save, msgspec.structs.replace(review, claimed=0))
+            await asyncio.to_thread(self._store.unclaim, review, now)
             raise
 
     # For whoever made the call
@@ -148,20 +148,22 @@ class ReviewDesk:
         await self._answer_now(actor, review, client)
 
     async def _answer_now(self, actor: Principal, review: Review, client: Client) -> None:
-        """Answer a request that was held, once."""
+        """Answer a request that was held, once. A caller who left before the end may come again."""
+        now = self._clock()
         try:
-            await asyncio.to_thread(self._store.claim, review, self._clock())
+            await asyncio.to_thread(self._store.claim, review, now)
         except PolicyConflict as error:
             raise ApiError(409, "not_now", "It is being answered.", retry_after=5) from error
         noted = _Noted(client)
-        done = review
         try:
             request, _ = await self._contents(review)
             route = _ROUTES[review.route]
             await self._gateway.answer(route, actor, request, noted, released=review.id)
-            done = msgspec.structs.replace(review, state="delivered", answer=noted.call)
+            if noted.ended:
+                done = msgspec.structs.replace(review, state="delivered", answer=noted.call, claimed=0)
+                await asyncio.to_thread(self._store.save, done)
         finally:
-            await asyncio.to_thread(self._store.save, msgspec.structs.replace(done, claimed=0))
+            await asyncio.to_thread(self._store.unclaim, review, now)
 
     async def _give(self, review: Review, client: Client) -> None:
         parts = {part.name: part.data for part in await self._ledger.contents(review.answer)}
@@ -201,12 +203,20 @@ class ReviewDesk:
         overdue = await asyncio.to_thread(self._store.overdue, self._clock())
         for review in overdue:
             try:
-                await asyncio.to_thread(self._store.claim, review, self._clock())
-                verdict: Verdict = "release" if review.default == "release" else "refuse"
-                await self._carry_out(_DEADLINE, review, verdict, "admin.review_expired", "")
-            except (PolicyConflict, RegaliaError) as error:
-                _LOG.warning("a deadline could not decide", review=review.id, reason=str(error))
+                await self._expire_one(review)
+            except Exception as error:  # the deadlines of the others have passed, too
+                _LOG.warning("a deadline could not decide", review=review.id, error=type(error).__name__)
         return len(overdue)
+
+    async def _expire_one(self, review: Review) -> None:
+        await asyncio.to_thread(self._store.claim, review, self._clock())
+        verdict: Verdict = "release" if review.default == "release" else "refuse"
+        try:
+            await self._carry_out(_DEADLINE, review, verdict, "admin.review_expired", "")
+        except (ApiError, ReceiptNotFound) as error:
+            if isinstance(error, ApiError) and error.code != "content_erased":
+                raise
+            await self._carry_out(_DEADLINE, review, "refuse", "admin.review_expired", "")
 
     # The work
 
@@ -264,13 +274,13 @@ class ReviewDesk:
 
 
 class _Noted:
-    """A client that remembers which call it was answered by."""
+    """A client that remembers which call it was answered by, and whether to its end."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
         self.call = ""
+        self.ended = False
         self.watch = client.watch
-        self.send = client.send
 
     async def reply(
         self, call: str, status: int, content_type: str, body: bytes, headers: Headers = ()

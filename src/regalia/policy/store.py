@@ -113,6 +113,12 @@ class ReviewStore:
             if connection.execute(change).rowcount != 1:
                 raise PolicyConflict(f"the review {review.id} is being decided by somebody else")
 
+    def unclaim(self, review: Review, claimed: int) -> None:
+        """Give up the claim of that time; whoever has claimed it since keeps it."""
+        mine = (reviews.c.id == review.id) & (reviews.c.claimed == claimed)
+        with self._database.write() as connection:
+            connection.execute(update(reviews).where(mine).values(claimed=0))
+
     def save(self, review: Review) -> None:
         """Keep what has become of one; its claim ends."""
         change = update(reviews).where(reviews.c.id == review.id).values(**msgspec.structs.asdict(review))

@@ -14,6 +14,7 @@ from regalia.errors import ApiError
 from regalia.identity import Principal, permits, require_at, sees
 from regalia.identity.live import as_struct
 from regalia.identity.roles import not_found, not_permitted
+from regalia.instance.tenancy.hands import hands_of, not_independent, refuse_same_hands
 from regalia.instance.tenancy.places import project
 from regalia.instance.tenancy.tenancy import Tenancy, bounded, changed_meanwhile
 from regalia.ledger import CallOpen, Part, ReceiptNotFound
@@ -145,9 +146,9 @@ async def read_content(at: Tenancy, actor: Principal, call: str) -> Said:
             "(`regalia content read CALL --purpose …`), and have a second person grant it.",
         )
     grant = as_struct(ContentRequest, found[0])
-    if actor.issuer == grant.decider:  # whoever granted it made this key, and could be the one who reads
+    if grant.decider in hands_of(at, actor.actor, grant.created, actor.issuer):  # they may be reading now
         await _note_denial(at, actor, call, home)
-        raise _not_independent()
+        raise not_independent()
     try:
         parts = await at.reveal(call)
     except (ReceiptNotFound, CallOpen) as error:
@@ -231,19 +232,7 @@ def _refuse_same_hands(at: Tenancy, actor: Principal, found: ContentRequest) -> 
         raise not_permitted("content.grant")
     if found.requester == actor.actor:
         raise ApiError(403, "not_oneself", "Nobody grants what they asked for: ask a second person.")
-    requester = found.requester.removeprefix("user:")
-    issued_theirs = any(
-        key.user == requester and key.issuer == actor.actor and key.revoked is None
-        for key in at.tenants.keys.values()
-    )
-    if issued_theirs or actor.issuer == found.requester:
-        raise _not_independent()
-
-
-def _not_independent() -> ApiError:
-    return ApiError(
-        403, "not_independent", "One of you issued the other's key, so you are no second person here."
-    )
+    refuse_same_hands(at, actor, found.requester, found.created)
 
 
 def _concerns(actor: Principal, found: ContentRequest) -> bool:
