@@ -79,11 +79,30 @@ async def test_who_issued_the_others_key_is_no_second_person(asked: World) -> No
     attempt = tenancy.decide_request(asked.at, owner, request.id, grant=True)
     assert await refused(attempt) == (403, "not_independent")
     await tenancy.revoke_key(asked.at, BOSS, key.key.id)
+    attempt = tenancy.decide_request(asked.at, owner, request.id, grant=True)
+    assert await refused(attempt) == (403, "not_independent"), "it may have been asked for with that key"
+    asked.now += 1000
+    request = await tenancy.request_content(asked.at, asked.signed_in(auditor.user), CALL, PURPOSE)
     decided = await tenancy.decide_request(asked.at, owner, request.id, grant=True)
     assert decided.granted == 1
     again = await tenancy.create_key(asked.at, owner, wanted)
     reading = tenancy.read_content(asked.at, asked.of_key(again.secret), CALL)
     assert await refused(reading) == (403, "not_independent")
+
+
+async def test_nor_is_whoever_holds_the_key_of_who_issued_it(asked: World) -> None:
+    officer = await asked.person("dan", at("data-protection-officer"), at("owner"))
+    admin = await asked.person("adm", at("owner"))
+    auditor = await asked.person("aud", at("auditor"))
+    key = NewKey("x", organisation="default", scope="organisation", user=admin.user)
+    puppet = asked.of_key((await tenancy.create_key(asked.at, officer, key)).secret)
+    for_auditor = NewKey("y", organisation="default", scope="organisation", user=auditor.user)
+    issued = asked.of_key((await tenancy.create_key(asked.at, puppet, for_auditor)).secret)
+    request = await tenancy.request_content(asked.at, issued, CALL, PURPOSE)
+    attempt = tenancy.decide_request(asked.at, officer, request.id, grant=True)
+    assert await refused(attempt) == (403, "not_independent")
+    other = await asked.person("dee", at("data-protection-officer"))
+    assert (await tenancy.decide_request(asked.at, other, request.id, grant=True)).granted == 1
 
 
 async def test_a_request_is_decided_once_and_a_refusal_grants_nothing(asked: World) -> None:

@@ -15,6 +15,7 @@ from regalia.identity import Principal, Pseudonyms
 from regalia.instance import tenancy
 from regalia.instance.policies import NewActivation, PolicyWatch, Rollback, activate, decide, roll_back
 from regalia.instance.reviews import Queue, ReviewDesk, may_call
+from regalia.instance.tenancy import NewKey
 from regalia.ledger import Entry, Part
 from regalia.policy.book import PolicyBook
 from regalia.policy.detectors import DETECTORS
@@ -77,6 +78,20 @@ async def test_where_two_people_are_needed_one_can_not(any_world: World) -> None
     assert record["kind"] == "policy.activated"
     assert record["requested_by"] == world.at.who(first.actor)
     assert record["by"] == world.at.who(second.actor)
+
+
+async def test_who_issued_the_key_of_who_asked_does_not_agree_even_once_it_is_revoked(world: World) -> None:
+    world.at.approvals = 2
+    first = await world.person("ana", at("owner", organisation=""))
+    second = await world.person("ben", at("owner", organisation=""))
+    third = await world.person("cid", at("owner", organisation=""))
+    made = await tenancy.create_key(world.at, first, NewKey("x", scope="instance", user=second.user))
+    asked = await activate(world.at, world.of_key(made.secret), NewActivation(PACK))
+    assert (await refused(decide(world.at, first, asked.id, approve=True)))[1] == "not_independent"
+    world.now += 1000
+    await tenancy.revoke_key(world.at, first, made.key.id)
+    assert (await refused(decide(world.at, first, asked.id, approve=True)))[1] == "not_independent"
+    assert (await decide(world.at, third, asked.id, approve=True)).in_force
 
 
 async def test_a_request_can_be_rejected(world: World) -> None:
@@ -188,6 +203,22 @@ async def test_many_reviewers_at_once_give_one_verdict(any_world: World) -> None
     assert len(verdicts) == 1
 
 
+async def test_who_issued_the_authors_key_decides_nothing_through_whatever_key(world: World) -> None:
+    desk = desk_of(world, HeldLedger())
+    reviewer = await world.person("rehema", at("reviewer"), at("project-admin"))
+    author = await world.person("amina", at("member"))
+    wanted = NewKey("x", organisation="default", project="default", user=author.user)
+    personal = await tenancy.create_key(world.at, reviewer, wanted)
+    service = await tenancy.create_key(world.at, reviewer, NewKey("app", project="default", role="developer"))
+    assert personal.key.issuer == service.key.issuer == reviewer.actor
+    for number, by in enumerate((author.actor, f"key:{service.key.id}")):
+        made = review(world, id=f"review_{number}", call=f"call_{number}", author=by)
+        await Queue(world.database, ()).open(made)
+        attempt = desk.decide(reviewer, f"review_{number}", "release")
+        assert await refused(attempt) == (403, "not_independent")
+        assert ReviewStore(world.database).get(f"review_{number}").state == "open"
+
+
 async def test_a_verdict_that_can_not_be_recorded_is_none_and_can_be_given_again(world: World) -> None:
     desk = desk_of(world, HeldLedger())
     reviewer = await world.person("rehema", at("reviewer"))
@@ -208,6 +239,50 @@ async def test_erased_content_is_not_released(world: World) -> None:
     await Queue(world.database, ()).open(review(world))
     assert (await refused(desk.decide(reviewer, "review_1", "release")))[0] == 410
     assert (await desk.decide(reviewer, "review_1", "refuse")).state == "refused"
+
+
+async def test_a_deadline_refuses_what_was_erased_and_does_not_keep_others_waiting(world: World) -> None:
+    ledger = HeldLedger()
+    ledger.parts = ()
+    desk, store = desk_of(world, ledger), ReviewStore(world.database)
+    for number, default in enumerate(("release", "release", "refuse")):
+        made = review(world, id=f"review_{number}", call=f"call_{number}", default=default)
+        await Queue(world.database, ()).open(made)
+    world.now += 60_000
+    assert await desk.expire() == 3
+    assert [store.get(f"review_{number}").state for number in range(3)] == ["refused"] * 3
+
+
+async def test_a_caller_who_left_in_the_middle_of_a_released_answer_asks_again(world: World) -> None:
+    class Leaving:
+        """A gateway whose first answer the caller does not stay for: that call is on record as cancelled."""
+
+        answers = 0
+
+        async def answer(self, route: Any, actor: Any, body: bytes, client: Any, *, released: str) -> None:
+            self.answers += 1
+            await client.start(f"call_of_{self.answers}", "text/event-stream")
+            await client.send(b"data: half\n\n")
+            if self.answers == 2:
+                await client.send(b"data: [DONE]\n\n", last=True)
+
+    class Client:
+        watch = None
+
+        async def start(self, *arguments: Any) -> None: ...
+
+        async def send(self, data: bytes, *, last: bool = False) -> None: ...
+
+    desk, store = desk_of(world, HeldLedger()), ReviewStore(world.database)
+    desk._gateway = Leaving()  # type: ignore[assignment]
+    caller = await world.person("amina", at("member"))
+    caller = msgspec.structs.replace(caller, project="default")
+    await Queue(world.database, ()).open(review(world, side="input", state="released"))
+    client: Any = Client()
+    await desk.fetch(caller, "review_1", client)
+    assert (store.get("review_1").state, store.get("review_1").claimed) == ("released", 0)
+    await desk.fetch(caller, "review_1", client)
+    assert (store.get("review_1").state, store.get("review_1").answer) == ("delivered", "call_of_2")
 
 
 async def test_a_claim_that_was_not_carried_out_ends(world: World) -> None:
