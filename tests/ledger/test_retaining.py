@@ -1,6 +1,7 @@
 """Retention applied to a real log: what is over goes, on record; what is not, or is held, stays."""
 
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -11,7 +12,7 @@ from ledger_kit import PROJECT, Site, publish
 from regalia.clock import now_ms
 from regalia.ledger import ReceiptNotFound, retaining
 from regalia.ledger.log import Log
-from regalia.ledger.retaining import ApplyRetention, RetentionDue
+from regalia.ledger.retaining import ApplyRetention, Retainer, RetentionDue
 
 
 @pytest.fixture
@@ -107,6 +108,25 @@ def test_what_is_held_outlives_its_class_until_two_persons_lift_the_hold(month: 
         assert rows(month, "calls") == rows(month, "contents") == 0
         publish(log)
     assert check(month).found == []
+
+
+def test_a_hold_that_comes_while_a_run_deletes_is_kept(month: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone, kept = said(month, 70)
+    announce = retaining.Retainer._announce
+    with month.log() as log:
+        held: list[str] = []
+
+        def meanwhile(self: Retainer, action: ApplyRetention, some: Any, *rest: Any) -> None:
+            announce(self, action, some, *rest)
+            if isinstance(some[0], retaining.DueIndex) and not held:
+                held.append(hold(log, kept))
+
+        monkeypatch.setattr(retaining.Retainer, "_announce", meanwhile)
+        assert apply(log)["keys"] == 1
+        assert held
+        assert content(month, log, kept) == "erased", "its index is there"
+        with pytest.raises(ReceiptNotFound):
+            log.find(gone.id, None)
 
 
 def test_a_held_project_is_passed_over_whole(month: Site) -> None:

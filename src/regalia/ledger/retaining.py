@@ -2,7 +2,8 @@
 
 A run plans, records what it is about to do (`retention.applied`), and then does it: contents by erasures,
 each with its own record, which are finished after a crash; the index of calls row by row. A run that is cut
-short is continued by the next one. What a hold covers stays, contents and index.
+short is continued by the next one. What a hold covers stays, contents and index, even if the hold was placed
+after the run was planned.
 
 Index rows go when the contents they lead to are gone: then nothing but the log itself knows the call.
 """
@@ -21,7 +22,7 @@ from regalia.clock import call_ms, new_call_id
 from regalia.ledger.erasing import MOST_HOLDS, Eraser, Erasure
 from regalia.ledger.holds import active_holds
 from regalia.storage import Database
-from regalia.storage.schema import calls, contents, subjects
+from regalia.storage.schema import calls, contents, log_state, subjects
 from regalia.storage.schema.retention import retention_classes, retention_marks
 from regalia.storage.schema.tenancy import projects
 from regalia.vault import Bucket, Vault
@@ -32,6 +33,7 @@ from regalia.vault.retention import (
     RetentionClass,
     Rules,
     due,
+    erasable,
     index_due,
     keeping,
 )
@@ -279,12 +281,13 @@ class Retainer:
                 "calls": sum(len(one.calls) for one in some),
             },
         )
-        every = [call for one in some for call in one.calls]
+        every = [Call(call, one.project, call_ms(call)) for one in some for call in one.calls]
         for start in range(0, len(every), _DELETED):
-            page = every[start : start + _DELETED]
             with self._turn, self._database.write() as connection:
-                connection.execute(delete(subjects).where(subjects.c.call.in_(page)))
-                connection.execute(delete(calls).where(calls.c.call.in_(page), calls.c.outcome.is_not(None)))
+                connection.execute(select(log_state.c.size).with_for_update())  # no hold is placed meanwhile
+                free, _ = erasable(every[start : start + _DELETED], active_holds(connection))
+                connection.execute(delete(subjects).where(subjects.c.call.in_(free)))
+                connection.execute(delete(calls).where(calls.c.call.in_(free), calls.c.outcome.is_not(None)))
 
     def _announce(
         self,
