@@ -10,8 +10,8 @@ One event loop owns it. Nothing here waits; what must be read or written is `reg
 """
 
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Never
 
 from regalia.errors import ApiError
 from regalia.ledger import Settlement
@@ -77,8 +77,8 @@ class Reservation:
         self.route = route
         self.ms = ms
         self.most = 0
-        self.slots: tuple[tuple[Window, Slot], ...] = ()
-        self.charges: tuple[tuple[Share, int], ...] = ()
+        self.slots: Sequence[tuple[Window, Slot]] = ()
+        self.charges: Sequence[tuple[Share, int]] = ()
         self.settled = False
         self.doubtful = False
         self.released = False
@@ -143,12 +143,13 @@ class Metering:
         """What the call used and costs, to go with its outcome's entry."""
         plan = reservation.plan
         price = None if reservation.route in _FREE_ROUTES else plan.price
+        who = plan.who
         return Settlement(
             day=self._calendar.at(reservation.ms).day,
-            organisation=plan.who.organisation,
-            project=plan.who.project,
-            key=plan.who.key,
-            user=plan.who.user,
+            organisation=who.organisation,
+            project=who.project,
+            key=who.key,
+            user=who.user,
             route=reservation.route,
             model=plan.model,
             price=price.id if price else "",
@@ -168,8 +169,10 @@ class Metering:
         for share, amount in reservation.charges:
             share.reserved -= amount
             share.spent += share.used_by(settlement)
-        for window, slot in reservation.slots:
-            window.adjust(slot, settlement.tokens - reservation.most)
+        if reservation.slots:
+            difference = settlement.tokens - reservation.most
+            for window, slot in reservation.slots:
+                window.adjust(slot, difference)
         if reservation.plan.generation != self._book.generation:
             self._charge_newer(reservation, settlement)
 
@@ -247,49 +250,57 @@ class Metering:
     def _admit(self, reservation: Reservation, plan: Plan, most: Most) -> None:
         """Check every limit, then count the call in all of them; raise where one has no room."""
         second = int(self._monotonic())
-        reservation.most = most.input + most.output
+        tokens = reservation.most = most.input + most.output
         for gate in plan.gates:
             if gate.open >= gate.limit:
                 raise self._with_headers(refusals.too_many_at_once(gate.scope, gate.limit), plan)
-        for amount, what, windows in (
-            (1, "requests", plan.requests),
-            (reservation.most, "tokens", plan.tokens),
-        ):
-            for scope, window in windows:
-                wait = window.wait(amount, second)
-                if wait != 0:
-                    refusal = refusals.too_many_in_a_minute(
-                        scope, what, window.limit, window.used, amount, wait
-                    )
-                    raise self._with_headers(refusal, plan)
-        charges = tuple(self._charges(reservation, plan, most)) if plan.budgets else ()
+        for scope, window in plan.requests:
+            if window.room(second) < 1:
+                self._refuse_now(plan, scope, "requests", window, 1, second)
+        for scope, window in plan.tokens:
+            if window.room(second) < tokens:
+                self._refuse_now(plan, scope, "tokens", window, tokens, second)
+        charges = self._charges(reservation, plan, most) if plan.budgets else ()
         # Nothing raises from here on: all are counted, or none.
         for gate in plan.gates:
             gate.open += 1
         for _, window in plan.requests:
             window.take(1, second)
-        reservation.slots = tuple(
-            (window, window.take(reservation.most, second)) for _, window in plan.tokens
-        )
+        if plan.tokens:
+            reservation.slots = [(window, window.take(tokens, second)) for _, window in plan.tokens]
         for share, amount in charges:
             share.reserved += amount
             if not self.sole and share.available < amount * 4:
                 self.wake()
         reservation.charges = charges
 
-    def _charges(self, reservation: Reservation, plan: Plan, most: Most) -> Iterator[tuple[Share, int]]:
+    def _refuse_now(
+        self, plan: Plan, scope: str, what: str, window: Window, amount: int, second: int
+    ) -> Never:
+        """Refuse what does not fit a window."""
+        wait = window.wait(amount, second)
+        refusal = refusals.too_many_in_a_minute(scope, what, window.limit, window.used, amount, wait)
+        raise self._with_headers(refusal, plan)
+
+    def _charges(self, reservation: Reservation, plan: Plan, most: Most) -> list[tuple[Share, int]]:
         """What to reserve of each budget. Raises ApiError where there is not so much."""
         today = self._calendar.at(reservation.ms)
         now = self._monotonic()
         if not self.sole and now > self._trusted_until:
             raise refusals.unavailable()
+        charges = []
         for budget in plan.budgets:
-            amount = _most(budget, plan, reservation.route, most)
-            share = self.share(budget, today.name(budget.period))
+            if budget.unit == TOKENS:
+                amount = most.input + most.output
+            else:
+                amount = _most_money(budget, plan, reservation.route, most)
+            name = today.name(budget.period)
+            share = self.shares.get((budget.id, name)) or self.share(budget, name)
             share.last_used = now
-            if amount > share.available:
+            if amount > share.granted - share.spent - share.reserved:
                 self._refuse(share, amount, today.end(budget.period), reservation.ms)
-            yield share, amount
+            charges.append((share, amount))
+        return charges
 
     def _refuse(self, share: Share, amount: int, ends: int | None, ms: int) -> None:
         if not share.loaded:
@@ -363,23 +374,28 @@ class Metering:
 
     def _headers(self, plan: Plan) -> refusals.Headers:
         second = int(self._monotonic())
-        found: list[tuple[bytes, bytes]] = []
-        for name, windows in ((b"requests", plan.requests), (b"tokens", plan.tokens)):
-            if windows:
-                tightest = min((window for _, window in windows), key=lambda w: w.remaining(second))
-                reset = refusals.duration(tightest.reset(second)).encode()
-                found += (
-                    (b"x-ratelimit-limit-" + name, b"%d" % tightest.limit),
-                    (b"x-ratelimit-remaining-" + name, b"%d" % tightest.remaining(second)),
-                    (b"x-ratelimit-reset-" + name, reset),
-                )
-        return tuple(found)
+        found: refusals.Headers = ()
+        if plan.requests:
+            found = refusals.about_window(b"requests", _tightest(plan.requests, second), second)
+        if plan.tokens:
+            found += refusals.about_window(b"tokens", _tightest(plan.tokens, second), second)
+        return found
 
 
-def _most(budget: Budget, plan: Plan, route: str, most: Most) -> int:
-    """The most that a call can use of a budget. Raises ApiError 403 where its price is not known."""
-    if budget.unit == TOKENS:
-        return most.input + most.output
+def _tightest(windows: tuple[tuple[str, Window], ...], second: int) -> Window:
+    """The window with the least left."""
+    tightest = windows[0][1]
+    if len(windows) > 1:
+        least = tightest.room(second)
+        for _, window in windows[1:]:
+            room = window.room(second)
+            if room < least:
+                tightest, least = window, room
+    return tightest
+
+
+def _most_money(budget: Budget, plan: Plan, route: str, most: Most) -> int:
+    """The most that a call can use of a budget of money. Raises ApiError 403 where its price is not known."""
     if route in _FREE_ROUTES:
         return 0
     price = plan.price

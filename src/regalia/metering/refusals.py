@@ -6,6 +6,7 @@ from regalia.errors import ApiError
 from regalia.metering.book import TOKENS
 from regalia.metering.money import format_amount
 from regalia.metering.share import Share
+from regalia.metering.window import SPAN_S, Window
 
 _PERIODS = {"day": "a day", "month": "a month", "total": "in total"}
 Headers = tuple[tuple[bytes, bytes], ...]
@@ -103,5 +104,17 @@ def duration(seconds: int) -> str:
     return f"{minutes}m{rest}s" if minutes else f"{rest}s"
 
 
+def about_window(name: bytes, window: Window, second: int) -> Headers:
+    """The three `x-ratelimit-…` headers about a window; `name` is what it counts."""
+    return (
+        (b"x-ratelimit-limit-" + name, b"%d" % window.limit),
+        (b"x-ratelimit-remaining-" + name, b"%d" % window.remaining(second)),
+        (b"x-ratelimit-reset-" + name, _DURATIONS[window.reset(second)]),
+    )
+
+
 def _told(amount: int, unit: str) -> str:
     return f"{amount} tokens" if unit == TOKENS else f"{format_amount(amount)} {unit}"
+
+
+_DURATIONS = tuple(duration(seconds).encode() for seconds in range(SPAN_S + 1))

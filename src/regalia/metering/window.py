@@ -8,6 +8,7 @@ from collections import deque
 from typing import Final
 
 SPAN_S: Final = 61  # a slot is counted until its youngest moment is 60 seconds old
+_NEVER: Final = 1 << 62
 
 
 class Slot:
@@ -24,22 +25,30 @@ class Slot:
 class Window:
     """At most `limit` in any minute. `limit` may change while it is in use."""
 
-    __slots__ = ("_slots", "limit", "used")
+    __slots__ = ("_due", "_newest", "_slots", "limit", "used")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.used = 0
         self._slots: deque[Slot] = deque()
+        self._newest: Slot | None = None  # the last of the slots
+        self._due = _NEVER  # when the first of them leaves: most questions need not look at them at all
+
+    def room(self, second: int) -> int:
+        """How much can be taken now; less than nothing where the limit was lowered. `second` is of a clock
+        that only goes forward.
+        """
+        if second >= self._due:
+            self._expire(second)
+        return self.limit - self.used
 
     def remaining(self, second: int) -> int:
-        """How much can be taken now. `second` is of a clock that only goes forward."""
-        self._expire(second)
-        return max(self.limit - self.used, 0)
+        """How much can be taken now, and no less than nothing."""
+        return max(self.room(second), 0)
 
     def wait(self, amount: int, second: int) -> int | None:
         """Seconds until `amount` fits: 0 if it does now, None if it never will."""
-        self._expire(second)
-        if self.used + amount <= self.limit:
+        if amount <= self.room(second):
             return 0
         if amount > self.limit:
             return None
@@ -52,11 +61,13 @@ class Window:
 
     def take(self, amount: int, second: int) -> Slot:
         """Count `amount`; the slot is for `adjust`."""
-        self._expire(second)
-        slots = self._slots
-        if not slots or slots[-1].second != second:
-            slots.append(Slot(second))
-        slot = slots[-1]
+        if second >= self._due:
+            self._expire(second)
+        slot = self._newest
+        if slot is None or slot.second != second:
+            slot = self._newest = Slot(second)
+            self._slots.append(slot)
+            self._due = self._slots[0].second + SPAN_S
         slot.amount += amount
         self.used += amount
         return slot
@@ -69,8 +80,9 @@ class Window:
 
     def reset(self, second: int) -> int:
         """Seconds until the whole limit is free again."""
-        self._expire(second)
-        return self._slots[-1].second + SPAN_S - second if self.used else 0
+        if second >= self._due:
+            self._expire(second)
+        return self._newest.second + SPAN_S - second if self.used and self._newest else 0
 
     def _expire(self, second: int) -> None:
         slots = self._slots
@@ -78,3 +90,7 @@ class Window:
             slot = slots.popleft()
             slot.live = False
             self.used -= slot.amount
+        if slots:
+            self._due = slots[0].second + SPAN_S
+        else:
+            self._newest, self._due = None, _NEVER
