@@ -151,7 +151,7 @@ class Call:
             "request": self._request_commitment,
             **answered_by(engine, result),
             "sampling": self._sampling(),
-            "policy": NO_POLICY if self.guard is None else self.guard.record(),
+            "policy": NO_POLICY if self.guard is None else self.guard.recorded(),
             "usage": recorded_usage(settlement, energy),
             "status": status,
             "started": self.started,

@@ -7,7 +7,7 @@ could not be checked goes on.
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn, Protocol
 
 import msgspec
@@ -16,16 +16,16 @@ from regalia.clock import new_call_id
 from regalia.engines import EngineBroken, EngineIdentity, Result
 from regalia.errors import ApiError
 from regalia.gateway.guard_table import TABLE, answer_texts, request_texts
-from regalia.gateway.guard_texts import Found
+from regalia.gateway.guard_texts import Found, sides_of
 from regalia.identity import Principal
 from regalia.ledger import Part
-from regalia.policy.compiled import Policy
+from regalia.policy.compiled import Plan, Policy
 from regalia.policy.condition import Facts
-from regalia.policy.decide import NOTHING, Decision, Hit, Ran, Scan, decide, strictest
+from regalia.policy.decide import NOTHING, Decision, Hit, Ran, Scan, strictest
 from regalia.policy.document import Action, Disclosure
 from regalia.policy.redact import Edit, Redactor, mark, merged, within_json
 from regalia.policy.reviews import HeldSide, Review
-from regalia.policy.scan import OFF_LOOP, scan_early, scan_slow
+from regalia.policy.scan import OFF_LOOP, scan_all, scan_early, scan_slow
 
 NO_POLICY: dict[str, Any] = {"version": "none", "decision": "allow"}
 REDACTIONS, HELD = "redactions", "held"
@@ -37,6 +37,7 @@ MAX_TOLD = 48_000
 _MINUTE_MS = 60_000
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
+_canonical = msgspec.json.Encoder(order="sorted").encode
 
 
 class PolicyBlocked(ApiError):
@@ -160,8 +161,10 @@ class CallGuard:
         self._document = document
         self._call = ""
         self._ms = self._size = 0
-        self._scans: dict[str, Scan] = {}
+        self._scans: Mapping[str, Scan] = {}
         self._found: Found | None = None
+        self._asked: Plan | None = None
+        self._answered: Plan | None = None
         self._input: Decision = NOTHING
         self._output: Decision = NOTHING
         self._review = released
@@ -181,10 +184,11 @@ class CallGuard:
         else:
             found = request_texts(self.row.route, self._document)
         self._found = found
-        sides = frozenset().union(*(text.sides for text in found.texts)) if found.texts else frozenset()
-        rules = self.policy.rules_on(sides)
-        self._scans = await scan_early(rules, self.facts, found.texts)
-        self._input = decide(self.policy.pack, self.facts, self._scans)
+        plan = self._asked = self.policy.plan(sides_of(found.texts))
+        self._scans = await scan_early(plan, self.facts, found.texts)
+        self._input = plan.decide(self.facts, self._scans)
+        if self._input is plan.decided:
+            return
         await self._enforce_input()
         edits = self.redactor.edits([text.text for text in found.texts], self._input.redactions)
         found.apply({n: within_json(found.texts[n].text, made) if found.spells_json(n) else made
@@ -193,18 +197,15 @@ class CallGuard:
     @property
     def waits(self) -> bool:
         """Whether rails remain that run while the engine works."""
-        return any(
-            not rule.early and rule.sides & {"input", "retrieved", "tool_calls"} for rule in self.policy.rules
-        )
+        return self.policy.waits
 
     async def verdict(self) -> None:
         """Run the rails that cost time. The first byte waits for it. Raises as the module says."""
-        if self._found is None or not self.waits:
+        plan = self._asked
+        if self._found is None or plan is None or not plan.late:
             return
-        texts = self._found.texts
-        slow = [rule for rule in self.policy.rules if not rule.early]
-        self._scans |= await scan_slow(slow, self.facts, texts)
-        self._input = decide(self.policy.pack, self.facts, self._scans)
+        self._scans = {**self._scans, **await scan_slow(plan.late, self.facts, self._found.texts)}
+        self._input = plan.decide(self.facts, self._scans)
         await self._enforce_input()
 
     # The answer
@@ -228,11 +229,12 @@ class CallGuard:
     async def _checked(self, answer: Any) -> tuple[bool, Action]:
         """Check an answer and edit it; whether it was changed, and what was decided of it."""
         found = answer_texts(self.row, answer)
-        rules = self.policy.rules_on(self.row.answers | {"tool_calls"})
-        scans = await scan_early(rules, self.facts, found.texts)
-        scans |= await scan_slow([rule for rule in rules if not rule.early], self.facts, found.texts)
-        decision = decide(self.policy.pack, self.facts, scans)
+        plan = self._answered = self.policy.plan(sides_of(found.texts))
+        scans = await scan_all(plan, self.facts, found.texts)
+        decision = plan.decide(self.facts, scans)
         self.note_output(decision)
+        if decision is plan.decided and not self.redactor.originals:
+            return False, decision.action
         if decision.action == "block":
             raise self.blocked(decision)
         edits = {number: self.edits_of(text.text, [hit for hit in decision.redactions if hit.text == number])
@@ -271,6 +273,19 @@ class CallGuard:
     def hides_tokens(self) -> bool:
         """Whether the ids of the generated tokens tell what the caller does not get."""
         return bool(self._output.redactions) or self._output.action in ("block", "hold")
+
+    def recorded(self) -> msgspec.Raw:
+        """The record's `policy` in canonical JSON; made once for all calls in which nothing was found."""
+        asked, answered = self._asked, self._answered
+        if (
+            asked is None
+            or self._input is not asked.decided
+            or self._review
+            or (answered is not None and self._output is not answered.decided)
+            or (answered is None and self._output is not NOTHING)
+        ):
+            return msgspec.Raw(_canonical(self.record()))
+        return self.policy.told(asked, answered, self.record)
 
     def record(self) -> dict[str, Any]:
         """The record's `policy`."""

@@ -6,7 +6,7 @@ rail that may keep text back has looked at it together with as much text before 
 in which they came, byte for byte where nothing was changed.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -15,11 +15,11 @@ from regalia.engines import EngineBroken, EngineIdentity, Result
 from regalia.gateway.events import as_event
 from regalia.gateway.guard import CallGuard, drop_logprobs
 from regalia.gateway.guard_table import answer_texts
-from regalia.gateway.guard_texts import OUTPUT, OUTPUT_CALLS, steers
-from regalia.policy.compiled import Rule
+from regalia.gateway.guard_texts import OUTPUT, OUTPUT_CALLS, sides_of, steers
+from regalia.policy.compiled import Plan, Rule
 from regalia.policy.decide import NOTHING, Decision, Hit, Ran, Scan, decide, strictest
 from regalia.policy.redact import Edit, in_string, rewrite, unfinished, within_json
-from regalia.policy.scan import MAX_HITS, Text, scan_early, scan_slow
+from regalia.policy.scan import MAX_HITS, Text, scan_all
 
 STEP, SLOW_STEP = 64, 256
 """How much new text is awaited before rails look again; more where looking costs time."""
@@ -121,6 +121,7 @@ class StreamGuard:
             self._watching = [rule for rule in self._watching if rule not in exempting]
         self._window = max((rule.window for rule in self._deciding), default=0)
         self._step = SLOW_STEP if any(rule.slow for rule in self._deciding) else STEP
+        self._plans: dict[tuple[bool, frozenset[str]], Plan] = {}
         self._lanes: dict[Any, Lane] = {}
         self._queue: list[Event] = []
         self._hits: dict[str, dict[tuple[int, int, int, str], Hit]] = {}
@@ -329,10 +330,13 @@ class StreamGuard:
             }
         self._decide()
 
-    async def _scan(self, rules: list[Rule], texts: list[Text]) -> dict[str, Scan]:
-        scans = await scan_early(rules, self._guard.facts, texts)
-        slow = [rule for rule in rules if not rule.early]
-        return scans | await scan_slow(slow, self._guard.facts, texts) if slow else scans
+    async def _scan(self, rules: list[Rule], texts: list[Text]) -> Mapping[str, Scan]:
+        sides = sides_of(texts)
+        plan = self._plans.get((rules is self._watching, sides))
+        if plan is None:
+            plan = Plan(self._policy.pack, [rule for rule in rules if rule.sides & sides])
+            self._plans[rules is self._watching, sides] = plan
+        return await scan_all(plan, self._guard.facts, texts)
 
     def _leave(self) -> list[bytes]:
         ready = 0

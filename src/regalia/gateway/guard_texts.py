@@ -40,6 +40,22 @@ _FIELDS = _STEERS | _MEDIA | _NUMBERS | frozenset({
 })  # fmt: skip
 """Names of the API's own, which are not text."""
 
+_FIELD, _STEER, _MEDIUM, _NUMBER = range(4)
+_MEANING = (
+    dict.fromkeys(_FIELDS, _FIELD)
+    | dict.fromkeys(_STEERS, _STEER)
+    | dict.fromkeys(_MEDIA, _MEDIUM)
+    | dict.fromkeys(_NUMBERS, _NUMBER)
+)
+"""What a key says of its value, in one look."""
+
+_STEERED = frozenset({
+    "user", "assistant", "system", "developer", "tool", "function", "chat.completion", "text_completion",
+    "chat.completion.chunk", "list", "text", "input_text", "output_text", "message", "stop", "length",
+    "tool_calls", "function_call", "response", "completed", "in_progress", "embedding", "float", "auto",
+})  # fmt: skip
+"""Values that steer, and are in nearly every call."""
+
 _CALLS = frozenset({"tool_calls", "function_call"})
 Node = tuple[Any, frozenset[str], bool]
 
@@ -130,20 +146,35 @@ def _walk_object(
     parts = node.get("content")
     joins = type(parts) is list and "role" in node and _join(found, parts, here)
     for key, value in node.items():
-        if key not in _FIELDS and len(key) > 3:
+        meaning = _MEANING.get(key)
+        if meaning is None and len(key) > 3:
             found.add(key, here, Leaf(node, key, named=True))
-        if key in _MEDIA and value:
+        kind = type(value)
+        if meaning == _MEDIUM and value:
             found.add_unreadable(here)
-        elif type(value) is str:
-            if value and not (joined and key == "text") and not steers(key, value):
+        elif kind is str:
+            if (
+                value
+                and not (joined and key == "text")
+                and not (meaning == _STEER and (value in _STEERED or _STEERING.fullmatch(value)))
+            ):
                 found.add(value, here, Leaf(node, key))
-        elif (type(value) is dict or type(value) is list) and key not in _NUMBERS:
+        elif (kind is dict or kind is list) and meaning != _NUMBER:
             stack.append((value, calls if key in _CALLS else here, joins and key == "content"))
+
+
+def sides_of(texts: Sequence[Text]) -> frozenset[str]:
+    """All sides on which any of the texts stands."""
+    sides = texts[0].sides if texts else frozenset()
+    for text in texts:
+        if text.sides is not sides:
+            sides |= text.sides
+    return sides
 
 
 def steers(key: Any, value: str) -> bool:
     """Whether a string only steers: a role, a type, an id."""
-    return key in _STEERS and _STEERING.fullmatch(value) is not None
+    return key in _STEERS and (value in _STEERED or _STEERING.fullmatch(value) is not None)
 
 
 def _sides(node: dict[str, Any], here: frozenset[str], calls: frozenset[str]) -> frozenset[str]:

@@ -1,11 +1,18 @@
-"""A pack made ready: its detectors built, its conditions compiled, its rails sorted by where they look."""
+"""A pack made ready: its detectors built, its conditions compiled, its rails sorted by where they look.
+
+What is the same for every call is worked out once: which detectors read a text (`Plan`), and what is decided,
+and told, where none of them finds anything.
+"""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, cast
 
 import msgspec
 
 from regalia.policy.condition import Condition, ConditionFailed, Facts, condition
+from regalia.policy.decide import NOTHING_FOUND, Decision, Scan, decide
 from regalia.policy.detector import Detector, Factory, Resources, SlowDetector
 from regalia.policy.document import Pack, Rail
 from regalia.policy.errors import PackError
@@ -14,6 +21,7 @@ from regalia.policy.reading import digest_of, read_pack
 WINDOW = 256
 """How much text a detector needs around a place, in code points, unless its own `window` says otherwise."""
 
+_ASKED = frozenset({"input", "retrieved", "tool_calls"})
 _encode = msgspec.json.Encoder(order="sorted").encode
 
 
@@ -34,6 +42,13 @@ class Rule(msgspec.Struct, frozen=True, eq=False):
         return not self.slow or self.rail.action == "redact"
 
     @property
+    def unconditional(self) -> bool:
+        """Whether it runs for every call, and does nothing where it finds nothing."""
+        return self.detector is not None and (
+            self.condition.asks_findings or not self.condition.source.strip()
+        )
+
+    @property
     def decides(self) -> bool:
         """Whether what it finds may keep a text back, or change it."""
         return self.rail.mode == "enforce" and (
@@ -50,6 +65,41 @@ class Rule(msgspec.Struct, frozen=True, eq=False):
         )
 
 
+class Plan:
+    """Rules that all have a text to look at, in the pack's order, and when each of them runs.
+
+    `silent` is what their scans are where all of them are quick and none finds anything, None where that
+    depends on the call (on a condition, or on a rail without a detector); `decided` is the decision then.
+    """
+
+    __slots__ = ("_readers", "decided", "late", "pack", "quick", "rules", "silent", "slow", "soonest_s")
+
+    def __init__(self, pack: Pack, rules: Sequence[Rule]) -> None:
+        self.pack = pack
+        self.rules = tuple(rules)
+        self.quick = tuple(rule for rule in rules if rule.early and not rule.slow)
+        self.slow = tuple(rule for rule in rules if rule.early and rule.slow)
+        self.late = tuple(rule for rule in rules if not rule.early)
+        self.soonest_s = min((rule.rail.timeout_ms for rule in self.quick), default=0) / 1000
+        self.silent: Mapping[str, Scan] | None = None
+        if not self.slow and all(rule.unconditional for rule in self.quick):
+            self.silent = MappingProxyType({rule.rail.id: NOTHING_FOUND for rule in self.quick})
+        self.decided = decide(pack, Facts(), self.silent or {})
+        self._readers: dict[frozenset[str], tuple[Detector, ...]] = {}
+
+    def readers(self, sides: frozenset[str]) -> tuple[Detector, ...]:
+        """The quick detectors that look at a text on these sides, each once."""
+        found = self._readers.get(sides)
+        if found is None:
+            looking = (rule.detector for rule in self.quick if rule.detector and rule.sides & sides)
+            found = self._readers[sides] = cast(tuple[Detector, ...], tuple(dict.fromkeys(looking)))
+        return found
+
+    def decide(self, facts: Facts, scans: Mapping[str, Scan]) -> Decision:
+        """What the pack says of what was found; one and the same object where that is nothing."""
+        return self.decided if scans is self.silent else decide(self.pack, facts, scans)
+
+
 class Policy:
     """A pack in force. Safe to share between threads."""
 
@@ -58,14 +108,28 @@ class Policy:
         self.digest = digest
         self.label = pack.label
         self.rules = rules
-        self._sorted: dict[frozenset[str], tuple[Rule, ...]] = {}
+        self.waits = any(not rule.early and rule.sides & _ASKED for rule in rules)
+        """Whether rails remain for a request that run while the engine works."""
+        self._plans: dict[frozenset[str], Plan] = {}
+        self._told: dict[tuple[Plan, Plan | None], msgspec.Raw] = {}
 
     def rules_on(self, sides: frozenset[str]) -> tuple[Rule, ...]:
         """The rules that look at any of these sides."""
-        found = self._sorted.get(sides)
+        return self.plan(sides).rules
+
+    def plan(self, sides: frozenset[str]) -> Plan:
+        """The plan of the rules that look at any of these sides."""
+        found = self._plans.get(sides)
         if found is None:
-            found = self._sorted[sides] = tuple(rule for rule in self.rules if rule.sides & sides)
+            found = self._plans[sides] = Plan(self.pack, [rule for rule in self.rules if rule.sides & sides])
         return found
+
+    def told(self, asked: Plan, answered: Plan | None, tell: Callable[[], Any]) -> msgspec.Raw:
+        """The record's `policy` of a call in which these plans found nothing: `tell` gives it, once."""
+        known = self._told.get((asked, answered))
+        if known is None:
+            known = self._told[asked, answered] = msgspec.Raw(_encode(tell()))
+        return known
 
     def message(self, rail: str, language: str = "") -> str:
         """What the caller is told when that rail decides; in the language, else the pack's first."""

@@ -57,6 +57,7 @@ class Decision(msgspec.Struct, frozen=True):
 
 
 NOTHING = Decision()
+NOTHING_FOUND = Scan()
 
 
 def decide(pack: Pack, facts: Facts, scans: Mapping[str, Scan]) -> Decision:

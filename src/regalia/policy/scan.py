@@ -8,15 +8,15 @@ they spell.
 import asyncio
 import re
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import cast
 
 import msgspec
 import structlog
 
-from regalia.policy.compiled import Rule, applies
+from regalia.policy.compiled import Plan, Rule, applies
 from regalia.policy.condition import ConditionFailed, Facts
-from regalia.policy.decide import Hit, Scan
+from regalia.policy.decide import NOTHING_FOUND, Hit, Scan
 from regalia.policy.detector import MAX_TEXT, OVERLAP, Detector, SlowDetector
 from regalia.policy.finding import Finding
 from regalia.policy.normalise import normalise
@@ -54,16 +54,40 @@ class TooMany(Exception):
     """A detector found more than MAX_HITS things."""
 
 
-async def scan_early(rules: Sequence[Rule], facts: Facts, texts: Sequence[Text]) -> dict[str, Scan]:
-    """Run the rules that come before the engine is asked."""
-    early = [rule for rule in rules if rule.early]
-    quick = [rule for rule in early if not rule.slow]
+async def scan_early(plan: Plan, facts: Facts, texts: Sequence[Text]) -> Mapping[str, Scan]:
+    """Run the rules that come before the engine is asked; the plan's own `silent` where it can be."""
     if sum([len(text.text) + EACH for text in texts]) > OFF_LOOP:
-        scans = await asyncio.to_thread(scan_quick, quick, facts, texts)
+        scans: Mapping[str, Scan] = await asyncio.to_thread(scan_quick, plan.quick, facts, texts)
     else:
-        scans = scan_quick(quick, facts, texts)
-    slow = [rule for rule in early if rule.slow]
-    return scans | await scan_slow(slow, facts, texts) if slow else scans
+        looked = Looked(texts, time.monotonic)
+        if plan.silent is not None and _is_silent(plan, looked):
+            return plan.silent
+        scans = scan_quick(plan.quick, facts, texts, looked=looked)
+    return {**scans, **await scan_slow(plan.slow, facts, texts)} if plan.slow else scans
+
+
+async def scan_all(plan: Plan, facts: Facts, texts: Sequence[Text]) -> Mapping[str, Scan]:
+    """Run all rules of a plan, where no engine is waited for."""
+    scans = await scan_early(plan, facts, texts)
+    return {**scans, **await scan_slow(plan.late, facts, texts)} if plan.late else scans
+
+
+def _is_silent(plan: Plan, looked: "Looked") -> bool:
+    """Whether every quick detector could look, in the shortest time that any rail has, and found nothing.
+
+    Most calls end here. Otherwise each rail makes its own scan of what `looked` has found, with its own time.
+    """
+    until = looked.clock() + plan.soonest_s
+    try:
+        for number, text in enumerate(looked.texts):
+            if not text.readable:
+                return False
+            for detector in plan.readers(text.sides):
+                if looked.find(detector, number, until):
+                    return False
+    except Exception:  # a rail that could not look says so itself, when it looks again
+        return False
+    return True
 
 
 def scan_quick(
@@ -71,10 +95,11 @@ def scan_quick(
     facts: Facts,
     texts: Sequence[Text],
     clock: Callable[[], float] = time.monotonic,
+    looked: "Looked | None" = None,
 ) -> dict[str, Scan]:
     """Run rules whose detectors cost little; each by itself fails, at most."""
     scans: dict[str, Scan] = {}
-    looked = Looked(texts, clock)
+    looked = looked or Looked(texts, clock)
     end = clock() + LONGEST_S
     for rule in rules:
         scan = _begin(rule, facts, texts)
@@ -109,20 +134,20 @@ def _begin(rule: Rule, facts: Facts, texts: Sequence[Text]) -> Scan | None:
             return None
     except ConditionFailed:
         return _NO_ANSWER
-    return _NOTHING if readable or rule.detector is None else _UNREADABLE
+    return NOTHING_FOUND if readable or rule.detector is None else _UNREADABLE
 
 
-_NOTHING, _NO_ANSWER, _UNREADABLE = Scan(), Scan(failure="condition"), Scan(failure="unreadable")
+_NO_ANSWER, _UNREADABLE = Scan(failure="condition"), Scan(failure="unreadable")
 
 
 class Looked:
     """What detectors have found in some texts: rails share detectors, and detectors the folded text."""
 
-    __slots__ = ("_clock", "_found", "_views", "texts")
+    __slots__ = ("_found", "_views", "clock", "texts")
 
     def __init__(self, texts: Sequence[Text], clock: Callable[[], float]) -> None:
         self.texts = texts
-        self._clock = clock
+        self.clock = clock
         self._found: dict[tuple[int, int], list[Finding]] = {}
         self._views: dict[int, list[View]] = {}
 
@@ -143,13 +168,14 @@ class Looked:
             views = self._views[number] = views_of(text) if known is None else known
         found: dict[tuple[str, int, int], Finding] = {}
         for view in views:
-            for begins, piece in pieces(view.text):
+            whole = len(view.text) <= MAX_TEXT
+            for begins, piece in ((0, view.text),) if whole else pieces(view.text):
                 for finding in detector.find(piece):
                     placed = view.place(finding, begins, len(text))
                     found.setdefault((placed.kind, placed.start, placed.end), placed)
-                if self._clock() > until:
+                if self.clock() > until:
                     raise TimeOver
-        return list(found.values())
+        return list(found.values()) if found else []
 
 
 def _run(rule: Rule, looked: Looked, until: float) -> Scan:
@@ -161,7 +187,7 @@ def _run(rule: Rule, looked: Looked, until: float) -> Scan:
                 _keep(rule, hits, number, found)
     except Exception as error:  # whatever it is, the rail could not look: that is what the record says
         return _failed(rule, error)
-    return Scan(tuple(hits)) if hits else _NOTHING
+    return Scan(tuple(hits)) if hits else NOTHING_FOUND
 
 
 async def _look_slowly(rule: Rule, scan: Scan, texts: Sequence[Text]) -> Scan:

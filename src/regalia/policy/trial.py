@@ -12,7 +12,7 @@ from regalia.policy.condition import Facts
 from regalia.policy.decide import decide
 from regalia.policy.document import Example, Rail
 from regalia.policy.normalise import normalise
-from regalia.policy.scan import Text, scan_early, scan_slow
+from regalia.policy.scan import Text, scan_all
 
 _SIDES = {
     "input": frozenset({"input"}),
@@ -88,9 +88,7 @@ async def _acted(policy: Policy, example: Example) -> tuple[set[str], list[tuple
     facts = Facts(project=example.project, classification=example.classification, route=example.route)
     sides = _SIDES[example.on]
     texts = [Text(example.text, sides)]
-    rules = policy.rules_on(sides)
-    scans = await scan_early(rules, facts, texts)
-    scans |= await scan_slow([rule for rule in rules if not rule.early], facts, texts)
+    scans = await scan_all(policy.plan(sides), facts, texts)
     enforced = [_enforced(rail) for rail in policy.pack.rails]
     decision = decide(msgspec.structs.replace(policy.pack, rails=enforced), facts, scans)
     acted = {ran.rail for ran in decision.ran if ran.does and not ran.failure}

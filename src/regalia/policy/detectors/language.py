@@ -6,8 +6,11 @@ number, code) is in no language, and such a rail lets it pass. Of a long text fo
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from math import lcm
 from typing import Any
+
+import msgspec
 
 from regalia.policy.detector import Resources
 from regalia.policy.detectors.function_words import ARABIC, CYRILLIC, LATIN
@@ -53,13 +56,29 @@ _WEIGHT = {"zh": 2.5, "ja": 2.5, "ko": 2.0}
 """Letters that one character of a script is worth."""
 
 _SAMPLE, _SAMPLES = 1024, 4
-_FEWEST_HITS = 2.0
+_FEWEST_HITS = 2
 _FEWEST_LETTERS = 4
 _LARGE_SHARE = 0.3
 """From this share of the letters on, a second language of a text is told as well."""
 
 
-Index = Mapping[str, tuple[tuple[str, float], ...]]
+_ONE = lcm(*range(1, 17))
+"""What a word of one language alone counts; one of several counts a whole part of it for each."""
+
+_FOLDED = bytes(code | 0x20 if chr(code).isascii() and chr(code).isalpha() else 0x20 for code in range(256))
+"""ASCII letters in lower case, all else a space: splitting that gives the words of a text in ASCII."""
+
+
+class Index(msgspec.Struct, frozen=True):
+    """Words by the set of languages that they speak for, and what each set says.
+
+    Counting sets instead of words keeps a text's hits few. Sets are numbered from 1 on. `ascii` is the same
+    as `words`, for bytes.
+    """
+
+    words: Mapping[str, int]
+    ascii: Mapping[bytes, int]
+    says: Sequence[tuple[tuple[str, int], ...]]
 
 
 def _index(lists: Mapping[str, str]) -> Index:
@@ -68,7 +87,13 @@ def _index(lists: Mapping[str, str]) -> Index:
     for language, words in lists.items():
         for word in words.split():
             languages.setdefault(word, []).append(language)
-    return {word: tuple((one, 1 / len(those)) for one in those) for word, those in languages.items()}
+    sets = list(dict.fromkeys(tuple(those) for those in languages.values()))
+    numbers = {word: sets.index(tuple(those)) + 1 for word, those in languages.items()}
+    return Index(
+        words=numbers,
+        ascii={word.encode(): number for word, number in numbers.items() if word.isascii()},
+        says=[(), *(tuple((one, _ONE // len(those)) for one in those) for those in sets)],
+    )
 
 
 _LATIN_INDEX, _CYRILLIC_INDEX, _ARABIC_INDEX = _index(LATIN), _index(CYRILLIC), _index(ARABIC)
@@ -77,47 +102,58 @@ _LATIN_INDEX, _CYRILLIC_INDEX, _ARABIC_INDEX = _index(LATIN), _index(CYRILLIC), 
 def languages(text: str) -> dict[str, float]:
     """The languages of a text with their shares of its letters, as far as there is evidence."""
     if len(text) <= _SAMPLE * _SAMPLES:
-        return _shares(text.lower())
+        return _shares(text)
     step = (len(text) - _SAMPLE) // (_SAMPLES - 1)
     found: dict[str, float] = {}
     for at in range(0, step * _SAMPLES, step):
-        for code, share in _shares(text[at : at + _SAMPLE].lower()).items():
+        for code, share in _shares(text[at : at + _SAMPLE]).items():
             found[code] = found.get(code, 0.0) + share / _SAMPLES
     return found
 
 
 def _shares(text: str) -> dict[str, float]:
-    """Languages of a text in lower case by their shares of its letters."""
+    """Languages of a text by their shares of its letters."""
     letters: dict[str, float] = {}
-    if not text.isascii() and _BEYOND_LATIN.search(text):
-        letters = _by_script(text)
-    words = _LATIN_WORD.findall(text)
-    hits = _hits(words, _LATIN_INDEX)
-    latin = sum(map(len, words))
+    if text.isascii():
+        folded = text.encode().translate(_FOLDED)
+        hits = _hits(map(_LATIN_INDEX.ascii.get, folded.split()), _LATIN_INDEX)
+        latin = len(folded) - folded.count(b" ")
+    else:
+        text = text.lower()
+        if _BEYOND_LATIN.search(text):
+            letters = _by_script(text)
+        words = _LATIN_WORD.findall(text)
+        hits = _hits(map(_LATIN_INDEX.words.get, words), _LATIN_INDEX)
+        latin = sum(map(len, words))
     total = sum(letters.values()) + latin
     if total < _FEWEST_LETTERS:
         return {}
     found = {code: count / total for code, count in letters.items() if count >= _FEWEST_LETTERS}
     if hits:
-        first = max(hits, key=lambda code: hits[code])
-        rest = max((count for code, count in hits.items() if code != first), default=0.0)
-        if hits[first] >= _FEWEST_HITS and hits[first] >= 1.3 * rest:
+        first = max(hits, key=hits.__getitem__)
+        most, second, rest = hits[first], "", 0
+        for code, count in hits.items():
+            if count > rest and code != first:
+                second, rest = code, count
+        if most >= _FEWEST_HITS * _ONE and most >= 1.3 * rest:
             found[first] = latin / total
-        if rest >= _FEWEST_HITS * 2 and rest >= hits[first] * 0.5:
+        if rest >= _FEWEST_HITS * 2 * _ONE and rest >= most * 0.5:
             # two languages side by side: each has its share of the hits
-            both = hits[first] + rest
-            second = next(code for code, count in hits.items() if count == rest and code != first)
-            found[first] = latin / total * hits[first] / both
+            both = most + rest
+            found[first] = latin / total * most / both
             found[second] = latin / total * rest / both
     return found
 
 
-def _hits(words: list[str], index: Index) -> dict[str, float]:
-    """How much the words speak for each language."""
-    hits: dict[str, float] = {}
-    for entries in filter(None, map(index.get, words)):
-        for language, weight in entries:
-            hits[language] = hits.get(language, 0.0) + weight
+def _hits(sets: Iterable[int | None], index: Index) -> dict[str, int]:
+    """How much words, given by their sets, speak for each language."""
+    counts: dict[int, int] = {}
+    for number in filter(None, sets):
+        counts[number] = counts.get(number, 0) + 1
+    hits: dict[str, int] = {}
+    for number, count in counts.items():
+        for language, weight in index.says[number]:
+            hits[language] = hits.get(language, 0) + weight * count
     return hits
 
 
@@ -142,9 +178,9 @@ def _by_script(text: str) -> dict[str, float]:
 
 def _decide(text: str, letters: dict[str, float], code: str, index: Index) -> None:
     """Give a script's letters to the language its words speak for."""
-    hits = {code: 0.0} | _hits(_WORD.findall(text), index)
+    hits = {code: 0} | _hits(map(index.words.get, _WORD.findall(text)), index)
     likely = max(hits, key=lambda one: hits[one])
-    if likely != code and hits[likely] >= 1.0:
+    if likely != code and hits[likely] >= _ONE:
         letters[likely] = letters.pop(code)
 
 
@@ -159,7 +195,7 @@ class Language:
     def find(self, text: str) -> list[Finding]:
         """One finding over the whole text for each language, by falling share."""
         shares = languages(text)
-        if not shares:
+        if shares.keys() <= self._allowed:
             return []
         most = max(shares.values())
         found = []

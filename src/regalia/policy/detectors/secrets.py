@@ -87,22 +87,27 @@ class Secrets:
 
     def find(self, text: str) -> list[Finding]:
         """The credentials in it; of two that overlap the one of a known form."""
-        found = [
-            _finding(kind, match.span(), 0.95, "format")
-            for sign, forms in _BY_SIGN
-            if sign in text
-            for kind, literal, form in forms
-            if literal in text
-            for match in _matches(text, literal, form)
-        ]
+        found = []
+        for sign, forms in _BY_SIGN:
+            if sign in text:
+                for kind, literal, form in forms:
+                    if literal in text:
+                        matches = _matches(text, literal, form)
+                        found += (_finding(kind, match.span(), 0.95, "format") for match in matches)
         if _DASHES in text and "PRIVATE KEY" in text:
             found += (_finding("secret.private_key", span, 0.99, "format") for span in _private_keys(text))
         if "://" in text and "@" in text:
             found += (
                 _finding("secret.url_password", match.span(1), 0.9, "format") for match in _URL.finditer(text)
             )
+        lower = text.lower()
+        if len(lower) != len(text):
+            lower = text
+        names = _names_in(lower)
+        if not names:
+            return found
         known = [(one.start, one.end) for one in found]
-        for start, end, score in _assigned(text):
+        for start, end, score in _assigned(text, lower, names):
             if not any(start < other_end and other_start < end for other_start, other_end in known):
                 found.append(_finding("secret.assignment", (start, end), score, "context"))
                 known.append((start, end))
@@ -135,18 +140,19 @@ def _private_keys(text: str) -> Iterator[tuple[int, int]]:
         yield begin.start(), end.end() if end else min(len(text), begin.end() + _PEM_LONGEST)
 
 
-def _assigned(text: str) -> Iterator[tuple[int, int, float]]:
-    """Values assigned to telling names: span and score."""
-    lower = text.lower()
-    if len(lower) != len(text):
-        lower = text
+def _names_in(lower: str) -> list[str]:
+    """The telling names in a text in lower case."""
+    names: list[str] = []
+    for stem, those in _IN_ASCII if lower.isascii() else _BY_STEM:
+        if stem in lower:
+            names += [name for name in those if name in lower]
+    return names
+
+
+def _assigned(text: str, lower: str, names: list[str]) -> Iterator[tuple[int, int, float]]:
+    """Values assigned to the names: span and score."""
     done = 0
-    places = sorted(
-        (at + len(name), name in _PASSWORDS)
-        for name in _NAMES
-        if name in lower
-        for at in _places(lower, name)
-    )
+    places = sorted((at + len(name), name in _PASSWORDS) for name in names for at in _places(lower, name))
     for place, password in places:
         value = _ASSIGNED.match(text, place) if place >= done else None
         if value is None:
@@ -178,6 +184,7 @@ def _stems() -> tuple[tuple[str, tuple[str, ...]], ...]:
 
 
 _BY_STEM = _stems()
+_IN_ASCII = tuple((stem, names) for stem, names in _BY_STEM if stem.isascii())
 
 
 def _places(lower: str, name: str) -> Iterator[int]:
