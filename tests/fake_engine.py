@@ -2,7 +2,9 @@
 
 `python fake_engine.py PORT`. A request's `fake` field steers it (the gateway passes unknown fields on):
 `{"fake": {"delay_ms": 50, "die_after": 3, "status": 500, "words": 9, "input": 5, "cached": 2}}`. It writes no
-more words than the request allows, and counts each as a token. `GET /open`: how many streams are under way.
+more words than the request allows, and counts each as a token; asked for `continuous_usage_stats`, it says so
+with every word, and counts `per_word` tokens. `GET /open`: how many streams are under way; `GET /asked`: how
+many calls have come.
 """
 
 import asyncio
@@ -17,6 +19,7 @@ ANSWER = "".join(WORDS)
 LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 KINDS = {False: "chat.completion", True: "text_completion"}
 OPEN_STREAMS = web.AppKey("open_streams", list[str])
+ASKED = web.AppKey("asked", list[str])
 
 
 def completion(model: str, finish: str | None, **choice: Any) -> dict[str, Any]:
@@ -124,7 +127,12 @@ async def stream(
                 assert request.transport is not None
                 request.transport.abort()
                 return reply
-            await reply.write(event(chunk))
+            if body.get("stream_options", {}).get("continuous_usage_stats"):
+                await reply.write(
+                    event({**chunk, "usage": usage(fake, (number + 1) * fake.get("per_word", 1))})
+                )
+            else:
+                await reply.write(event(chunk))
             await asyncio.sleep(fake.get("delay_ms", 0) / 1000)
         await reply.write(event(last))
         if body.get("stream_options", {}).get("include_usage"):
@@ -178,10 +186,25 @@ async def open_streams(request: web.Request) -> web.Response:
     return web.json_response(len(request.app[OPEN_STREAMS]))
 
 
+async def asked(request: web.Request) -> web.Response:
+    """`GET /asked`: how many calls have come."""
+    return web.json_response(len(request.app[ASKED]))
+
+
+@web.middleware
+async def counted(request: web.Request, handler: Any) -> web.StreamResponse:
+    """Count the calls."""
+    if request.method == "POST":
+        request.app[ASKED].append("")
+    answer: web.StreamResponse = await handler(request)
+    return answer
+
+
 def application() -> web.Application:
     """The server's routes."""
-    app = web.Application()
+    app = web.Application(middlewares=[counted])
     app[OPEN_STREAMS] = []
+    app[ASKED] = []
     app.router.add_post("/v1/chat/completions", chat)
     app.router.add_post("/v1/completions", complete)
     app.router.add_post("/v1/responses", respond)
@@ -190,6 +213,7 @@ def application() -> web.Application:
     app.router.add_post("/detokenize", detokenize)
     app.router.add_get("/v1/models", models)
     app.router.add_get("/open", open_streams)
+    app.router.add_get("/asked", asked)
     return app
 
 

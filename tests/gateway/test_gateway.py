@@ -8,8 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
-from regalia.engines import EngineBroken, EngineIdentity, EngineTimeout, EngineUnavailable, Reply, Result
+from regalia.engines import (
+    EngineBroken,
+    EngineIdentity,
+    EngineReported,
+    EngineTimeout,
+    EngineUnavailable,
+    Reply,
+    Result,
+    Work,
+)
 from regalia.errors import ApiError, AuditUnavailable
 from regalia.fleet import Fleet
 from regalia.gateway import ROUTES, CallTimeout, ClientGone, Gateway, Metrics
@@ -49,13 +59,23 @@ class ScriptedEngine:
 
     async def stop(self, drain_s: float) -> None: ...
 
-    async def ask(self, route: str, document: dict[str, Any]) -> tuple[Reply, Result]:
+    async def ask(
+        self, route: str, document: dict[str, Any], work: Work | None = None
+    ) -> tuple[Reply, Result]:
         body = b"".join([step async for step in self._play()])
+        if work is not None:
+            work.learn(RESULT)
         return Reply(self.status, "application/json", body), RESULT
 
     @asynccontextmanager
-    async def stream(self, route: str, document: dict[str, Any]) -> AsyncIterator[Any]:
-        yield ScriptedStream(self)
+    async def stream(
+        self, route: str, document: dict[str, Any], work: Work | None = None
+    ) -> AsyncIterator[Any]:
+        try:
+            yield ScriptedStream(self)
+        finally:
+            if work is not None:
+                work.learn(RESULT)
 
     async def _play(self) -> AsyncIterator[bytes]:
         for step in self.script:
@@ -253,8 +273,14 @@ async def test_a_client_that_leaves_is_cancelled_and_on_record(house: House, bod
 
 
 async def test_a_stopping_server_records_the_calls_it_cuts(house: House) -> None:
-    task = asyncio.create_task(answer(house.gateway(ScriptedEngine(lambda: asyncio.sleep(60)))))
-    await asyncio.sleep(0.2)
+    asked = asyncio.Event()
+
+    async def generate() -> None:
+        asked.set()
+        await asyncio.sleep(60)
+
+    task = asyncio.create_task(answer(house.gateway(ScriptedEngine(generate))))
+    await asked.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -314,14 +340,21 @@ async def test_an_engine_that_ends_after_it_was_chosen_is_503_off_the_record(
 
 
 async def test_more_calls_than_allowed_are_refused_off_the_record(house: House) -> None:
-    gateway = house.gateway(ScriptedEngine(lambda: asyncio.sleep(0.3), ANSWER), concurrent_calls=1)
+    asked, go_on = asyncio.Event(), asyncio.Event()
+
+    async def generate() -> None:
+        asked.set()
+        await go_on.wait()
+
+    gateway = house.gateway(ScriptedEngine(generate, ANSWER), concurrent_calls=1)
     first = asyncio.create_task(answer(gateway))
-    await asyncio.sleep(0.1)
+    await asked.wait()
     size = house.ledger.size
     with pytest.raises(ApiError) as raised:
         await answer(gateway)
     assert raised.value.code == "overloaded"
     assert house.ledger.size == size
+    go_on.set()
     await first
 
 
@@ -329,3 +362,38 @@ async def test_an_answer_beyond_the_limit_breaks_off(house: House) -> None:
     with pytest.raises(ApiError) as raised:
         await answer(house.gateway(ScriptedEngine(b"x" * 20_000)), STREAM)
     assert raised.value.code == "engine_failed"
+
+
+@pytest.mark.parametrize("body", [BODY, STREAM])
+@pytest.mark.parametrize(
+    ("script", "status", "code"),
+    [
+        ((json.dumps({"error": {"message": "I heard Tanzanite-9"}}).encode(),), 500, "engine_failed"),
+        ((json.dumps({"error": {"message": "Wrong key upstream-key-4711"}}).encode(),), 401, "engine_failed"),
+        ((EngineReported("you said Tanzanite-9"),), 200, "engine_failed"),
+        (
+            (json.dumps({"error": {"message": "Tanzanite-9", "code": "Tanzanite-9 is odd"}}).encode(),),
+            400,
+            "invalid_value",
+        ),
+    ],
+)
+async def test_an_engines_own_words_reach_no_log_and_no_record_and_never_tell_its_key(
+    house: House,
+    body: bytes,
+    script: tuple[Any, ...],
+    status: int,
+    code: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if isinstance(script[0], bytes):
+        monkeypatch.setattr(ScriptedStream, "body", script[0])
+    client = ListeningClient()
+    with capture_logs() as logs, pytest.raises(ApiError) as raised:
+        await house.gateway(ScriptedEngine(*script, status=status)).answer(CHAT, PRINCIPAL, body, client)
+    assert raised.value.code == code
+    outcome = await house.outcome()
+    assert outcome["error"] == code
+    assert "Tanzanite" not in json.dumps([logs, outcome])
+    assert "4711" not in json.dumps([logs, outcome, raised.value.message])
+    assert ("Tanzanite-9" in raised.value.message) is (status != 401), "the caller may know what they asked"

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
-from regalia.engines import EngineIdentity, Reply, Result
+from regalia.engines import EngineIdentity, Reply, Result, Work
 from regalia.identity import Principal
 from regalia.policy.book import PolicyBook
 from regalia.policy.compiled import Policy, compile_document
@@ -136,14 +136,22 @@ class Parrot:
 
     async def stop(self, drain_s: float) -> None: ...
 
-    async def ask(self, route: str, document: dict[str, Any]) -> tuple[Reply, Result]:
+    async def ask(
+        self, route: str, document: dict[str, Any], work: Work | None = None
+    ) -> tuple[Reply, Result]:
         self.asked.append(json.loads(json.dumps(document)))
+        if work is not None:
+            work.learn(RESULT)
         answer = self.answers[0] if self.answers else whole(route, "".join(self.says))
         return Reply(200, "application/json", json.dumps(answer).encode()), RESULT
 
     @asynccontextmanager
-    async def stream(self, route: str, document: dict[str, Any]) -> AsyncIterator[Any]:
+    async def stream(
+        self, route: str, document: dict[str, Any], work: Work | None = None
+    ) -> AsyncIterator[Any]:
         self.asked.append(json.loads(json.dumps(document)))
+        if work is not None:
+            work.learn(RESULT)
         yield Stream(self.events or list(events(route, self.says)))
 
 
@@ -163,6 +171,8 @@ class Stream:
         for number, (name, event) in enumerate(self._played):
             await asyncio.sleep(0)
             self.finished = number == len(self._played) - 1
+            if isinstance(event, Exception):
+                raise event
             yield name, event if isinstance(event, bytes) else json.dumps(event).encode()
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from policy.conftest import House
 from policy.policy_kit import RESULT, SECRET, compiled, rail, request
-from regalia.engines import Reply
+from regalia.engines import EngineReported, Reply, Work
 from regalia.gateway.guard import MAX_TOLD, CallGuard, PolicyBlocked
 from regalia.gateway.guarded import beside
 from regalia.policy.condition import Facts
@@ -151,7 +151,7 @@ async def test_an_answer_that_is_no_json_is_not_passed_on_unchecked(
 ) -> None:
     house.reset(rail("block", "output"))
 
-    async def ask(route: str, document: dict[str, Any]) -> tuple[Reply, Any]:
+    async def ask(route: str, document: dict[str, Any], work: Work) -> tuple[Reply, Any]:
         return Reply(200, "application/json", b"{" + SECRET.encode()), RESULT
 
     monkeypatch.setattr(house.engine, "ask", ask)
@@ -159,3 +159,22 @@ async def test_an_answer_that_is_no_json_is_not_passed_on_unchecked(
     assert error is not None
     assert (error.status, error.code) == (502, "engine_failed")
     assert not client.begun
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_an_engines_own_words_do_not_pass_the_rails_by(
+    house: House, monkeypatch: pytest.MonkeyPatch, stream: bool
+) -> None:
+    """llama.cpp tells what the model said where it can't parse it."""
+    house.reset(rail("block", "output"))
+    said = json.dumps({"error": {"message": f"can't parse: {SECRET}", "param": SECRET}}).encode()
+
+    async def ask(route: str, document: dict[str, Any], work: Work) -> tuple[Reply, Any]:
+        return Reply(500, "application/json", said), RESULT
+
+    monkeypatch.setattr(house.engine, "ask", ask)
+    house.engine.events = [(b"", EngineReported(f"can't parse: {SECRET}"))]
+    client, error = await house.call("chat.completions", request("chat.completions", "hi", stream))
+    assert error is not None
+    assert (error.status, error.code) == (502, "engine_failed")
+    assert SECRET not in error.body().decode() + client.sent.decode()

@@ -14,6 +14,7 @@ from regalia.engines.errors import (
 )
 from regalia.engines.external import OpenAIEngine, OpenAIEngineSettings
 from regalia.engines.supervise import Timing
+from regalia.engines.work import Work
 
 __all__ = [
     "UNKNOWN_DIGEST",
@@ -43,4 +44,5 @@ __all__ = [
     "Watcher",
     "Weights",
     "WeightsRefused",
+    "Work",
 ]

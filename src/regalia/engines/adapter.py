@@ -11,6 +11,7 @@ import msgspec
 
 from regalia.engines.client import Reply
 from regalia.engines.errors import EngineBroken, EngineReported
+from regalia.engines.pace import text_tokens
 
 GENERATING = frozenset({"chat.completions", "completions", "responses"})
 ROUTES = GENERATING | {"embeddings", "tokenize", "detokenize"}
@@ -22,7 +23,8 @@ class Result(msgspec.Struct, frozen=True):
 
     `tokens` holds the sampled token ids, one list a choice, without a closing end-of-sequence token;
     None where the engine did not report every one of them. `input` and `output` are its own counts;
-    `cached` of the input it had in its cache.
+    `cached` of the input it had in its cache. `estimated` says that it has not told all of them: then
+    `output` is what is assumed, and an `input` of 0 is not known.
     """
 
     tokens: TokenIds | None = None
@@ -30,6 +32,7 @@ class Result(msgspec.Struct, frozen=True):
     output: int = 0
     finish: tuple[str, ...] = ()
     cached: int = 0
+    estimated: bool = False
 
 
 class EventAdapter(Protocol):
@@ -57,8 +60,11 @@ class RequestAdapter(Protocol):
         """Where the engine serves `route`."""
         ...
 
-    def prepare(self, route: str, document: dict[str, Any]) -> bytes:
-        """The request for the engine, from the client's own document, which stays as it is."""
+    def prepare(self, route: str, document: dict[str, Any], mark: int = 0) -> bytes:
+        """The request for the engine, from the client's own document, which stays as it is.
+
+        `mark` is what an engine that can be asked about a request knows it by.
+        """
         ...
 
     def reply(self, route: str, document: dict[str, Any], reply: Reply) -> tuple[Reply, Result]:
@@ -111,6 +117,8 @@ class Usage(msgspec.Struct):
 class _Choice(msgspec.Struct):
     index: int = 0
     finish_reason: str | None = None
+    text: msgspec.Raw = msgspec.Raw()
+    delta: msgspec.Raw = msgspec.Raw()
 
 
 class _Incomplete(msgspec.Struct):
@@ -161,9 +169,13 @@ def reported(error: bytes | msgspec.Raw) -> EngineReported:
 
 
 class OpenAIAdapter:
-    """For any server that speaks the OpenAI API. `prefix` stands before its routes, as in "/v1"."""
+    """For any server that speaks the OpenAI API. `prefix` stands before its routes, as in "/v1".
 
-    def __init__(self, prefix: str = "/v1") -> None:
+    `continuous_usage`: the server can say its counts with every chunk, and is asked to.
+    """
+
+    def __init__(self, prefix: str = "/v1", *, continuous_usage: bool = False) -> None:
+        self.continuous_usage = continuous_usage
         self._paths = {route: f"{prefix}/{route.replace('.', '/')}" for route in ROUTES}
         self._paths["tokenize"] = "/tokenize"  # beside /v1 in every server that has them
         self._paths["detokenize"] = "/detokenize"
@@ -172,11 +184,13 @@ class OpenAIAdapter:
         """Where the engine serves `route`."""
         return self._paths[route]
 
-    def prepare(self, route: str, document: dict[str, Any]) -> bytes:
+    def prepare(self, route: str, document: dict[str, Any], mark: int = 0) -> bytes:
         """The client's document; a chat or completion stream always reports its usage."""
         if document.get("stream") and route in ("chat.completions", "completions"):
-            options = document.get("stream_options") or {}
-            document = {**document, "stream_options": {**options, "include_usage": True}}
+            options = {**(document.get("stream_options") or {}), "include_usage": True}
+            if self.continuous_usage:
+                options["continuous_usage_stats"] = True
+            document = {**document, "stream_options": options}
         return _encode(document)
 
     def reply(self, route: str, document: dict[str, Any], reply: Reply) -> tuple[Reply, Result]:
@@ -186,22 +200,35 @@ class OpenAIAdapter:
         answer = read_answer(reply.body)
         if bytes(answer.error) not in _NO_ERROR:
             raise reported(answer.error)
-        usage = answer.usage or Usage()
         if route == "responses":
             finish = responses_finish(answer)
         else:
             finish = tuple(choice.finish_reason or "" for choice in answer.choices or ())
-        return reply, Result(input=usage.input, output=usage.output, finish=finish, cached=usage.cached)
+        return reply, counted(answer.usage, finish) or _uncounted(route, reply.body, finish)
 
     def events(self, route: str, document: dict[str, Any]) -> EventAdapter:
         """An adapter for one stream."""
         if route == "responses":
             return ResponsesEvents()
-        return ChunkEvents(wants_usage(document))
+        return ChunkEvents(document, self.continuous_usage)
 
     def status(self, status: int, body: bytes) -> int:
         """As the engine says."""
         return status
+
+
+def counted(usage: Usage | None, finish: tuple[str, ...]) -> Result | None:
+    """What the engine says that it used. None where it does not say."""
+    if usage is None or (usage.prompt_tokens is None and usage.input_tokens is None):
+        return None
+    return Result(input=usage.input, output=usage.output, finish=finish, cached=usage.cached)
+
+
+def _uncounted(route: str, body: bytes, finish: tuple[str, ...]) -> Result:
+    """A whole answer without usage: it wrote what its texts are, about."""
+    answer: dict[str, Any] = msgspec.json.decode(body)
+    said = answer.get("choices") or answer.get("output") if route in GENERATING else None
+    return Result(output=text_tokens(said), finish=finish, estimated=True)
 
 
 def wants_usage(document: dict[str, Any]) -> bool:
@@ -209,31 +236,68 @@ def wants_usage(document: dict[str, Any]) -> bool:
     return bool((document.get("stream_options") or {}).get("include_usage"))
 
 
+def samples(document: dict[str, Any]) -> int:
+    """`n`: how many answers to each prompt."""
+    n = document.get("n")
+    return n if isinstance(n, int) else 1
+
+
+def choices(document: dict[str, Any]) -> int:
+    """How many choices the reply has: `n` for each prompt of a list."""
+    prompt = document.get("prompt")
+    several = isinstance(prompt, list) and prompt and not isinstance(prompt[0], int)
+    return samples(document) * (len(prompt) if several and prompt else 1)
+
+
 class ChunkEvents:
     """The chunks of chat and text completions, passed on byte for byte, closed by `[DONE]`.
 
-    Until the server says its usage, each chunk counts as one token: of a stream that is left early,
-    something is on record.
+    Counts that come with the chunks (`continuous_usage`) are those of their own choice until now; a client
+    that did not ask for them does not get them. Without counts each piece of text is taken for one token.
     """
 
-    __slots__ = ("_chunks", "_finish", "_usage", "_wants_usage", "finished")
+    __slots__ = (
+        "_choices",
+        "_finish",
+        "_pieces",
+        "_running",
+        "_samples",
+        "_strips",
+        "_usage",
+        "_wants_usage",
+        "finished",
+    )
 
-    def __init__(self, wants_usage: bool) -> None:
+    def __init__(self, document: dict[str, Any], continuous: bool = False) -> None:
         self.finished = False
-        self._wants_usage = wants_usage
-        self._chunks = 0
+        asked = document.get("stream_options") or {}
+        self._wants_usage = bool(asked.get("include_usage"))
+        self._strips = continuous and not (self._wants_usage and asked.get("continuous_usage_stats"))
+        self._samples = samples(document)
+        self._choices = choices(document)
+        self._pieces = 0
         self._finish: dict[int, str] = {}
+        self._running: dict[int, Usage] = {}
         self._usage: Usage | None = None
 
     @property
     def result(self) -> Result:
         """Usage and finish reasons so far."""
         finish = tuple(self._finish[index] for index in sorted(self._finish))
-        usage = self._usage or Usage(completion_tokens=self._chunks)
-        return Result(input=usage.input, output=usage.output, finish=finish, cached=usage.cached)
+        return counted(self._usage, finish) or self._so_far(finish)
+
+    def _so_far(self, finish: tuple[str, ...]) -> Result:
+        running = self._running.values()
+        if not any(usage.input for usage in running):
+            return Result(output=self._pieces, finish=finish, estimated=True)
+        if self._choices == self._samples:  # choices share their prompt: each of them counts it
+            read = max(usage.input for usage in running)
+        else:
+            read = sum(usage.input for usage in running) // self._samples
+        return Result(input=read, output=sum(usage.output for usage in running), finish=finish)
 
     def feed(self, name: bytes, data: bytes) -> bytes | None:
-        """One chunk. A usage chunk that the client did not ask for is kept back."""
+        """One chunk. Usage that the client did not ask for is kept back."""
         if data == b"[DONE]":
             if not self._finish:
                 raise EngineBroken("the engine ended its stream without a finish reason")
@@ -245,13 +309,31 @@ class ChunkEvents:
         for choice in chunk.choices or ():
             if choice.finish_reason:
                 self._finish[choice.index] = choice.finish_reason
-            else:
-                self._chunks += 1
-        if chunk.usage is not None:
+            elif _says_something(choice):
+                self._pieces += 1
+        if chunk.usage is None:
+            return data
+        if not chunk.choices:
             self._usage = chunk.usage
-            if not chunk.choices and not self._wants_usage:
-                return None
-        return data
+            return data if self._wants_usage else None
+        if self._finish and len(self._finish) == self._choices == 1:  # some say the sum with the last piece
+            self._usage = chunk.usage
+        self._running[chunk.choices[0].index] = chunk.usage
+        return _without_usage(data) if self._strips else data
+
+
+def _says_something(choice: _Choice) -> bool:
+    """Whether a chunk has a piece of an answer: text, reasoning, a tool call; not a role alone."""
+    if bytes(choice.text):
+        return bytes(choice.text) not in (b'""', b"null")
+    delta = msgspec.json.decode(choice.delta) if bytes(choice.delta) else None
+    return type(delta) is dict and any(value for key, value in delta.items() if key != "role")
+
+
+def _without_usage(data: bytes) -> bytes:
+    chunk: dict[str, Any] = msgspec.json.decode(data)
+    del chunk["usage"]
+    return _encode(chunk)
 
 
 class ResponsesEvents:
@@ -264,7 +346,7 @@ class ResponsesEvents:
 
     def __init__(self) -> None:
         self.finished = False
-        self.result = Result()
+        self.result = Result(estimated=True)
 
     def feed(self, name: bytes, data: bytes) -> bytes | None:
         """One event. A `[DONE]` that some servers add is kept back."""
@@ -277,15 +359,12 @@ class ResponsesEvents:
         if event.type in _FAILED or name == b"error":
             raise reported(data)
         if event.type.endswith(".delta"):
-            self.result = Result(output=self.result.output + 1)
+            self.result = Result(output=self.result.output + 1, estimated=True)
         if event.type in _TERMINAL:
             answer = read_answer(event.response)
-            usage = answer.usage or Usage()
-            self.result = Result(
-                input=usage.input,
-                output=usage.output,
-                finish=responses_finish(answer),
-                cached=usage.cached,
+            finish = responses_finish(answer)
+            self.result = counted(answer.usage, finish) or Result(
+                output=self.result.output, finish=finish, estimated=True
             )
             self.finished = True
         return data

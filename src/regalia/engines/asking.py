@@ -4,10 +4,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from regalia.engines.adapter import EventAdapter, RequestAdapter, Result
+from regalia.engines.adapter import GENERATING, EventAdapter, RequestAdapter, Result
 from regalia.engines.client import EngineClient, Reply, ReplyStream
 from regalia.engines.errors import EngineBroken, EngineUnavailable
+from regalia.engines.pace import Pace
 from regalia.engines.sse import EventSplitter
+from regalia.engines.work import Count, Work
+
+_COUNTED = GENERATING | {"embeddings"}
 
 
 class AdaptedStream:
@@ -54,6 +58,7 @@ class Asking:
     name: str
     adapter: RequestAdapter
     _client: EngineClient | None = None
+    _pace: Pace | None = None
 
     @property
     def client(self) -> EngineClient:
@@ -67,24 +72,65 @@ class Asking:
         """How many requests it is answering."""
         return self._client.in_flight if self._client is not None else 0
 
-    async def ask(self, route: str, document: dict[str, Any]) -> tuple[Reply, Result]:
-        """One request, one reply. Raises EngineError."""
+    @property
+    def pace(self) -> Pace:
+        """How fast it writes."""
+        if self._pace is None:
+            self._pace = Pace()
+        return self._pace
+
+    def follow(self, route: str, document: dict[str, Any]) -> tuple[int, Count | None]:
+        """A mark by which the engine knows this request, 0 for none, and who tells how far it is."""
+        return 0, None
+
+    async def ask(
+        self, route: str, document: dict[str, Any], work: Work | None = None
+    ) -> tuple[Reply, Result]:
+        """One request, one reply. Raises EngineError; `work` has what the engine did, then, too."""
         adapter = self.adapter
-        reply = await self.client.post(adapter.path(route), adapter.prepare(route, document))
-        if reply.status != 200:
-            reply = Reply(adapter.status(reply.status, reply.body), reply.content_type, reply.body)
-        return adapter.reply(route, document, reply)
+        work = work or Work()
+        mark, count = self.follow(route, document)
+        work.follow(count)
+        try:
+            request = adapter.prepare(route, document, mark)
+            reply = await self.client.post(adapter.path(route), request, follower=work)
+            if reply.status != 200:
+                reply = Reply(adapter.status(reply.status, reply.body), reply.content_type, reply.body)
+            reply, result = adapter.reply(route, document, reply)
+        except EngineUnavailable:
+            work.learn(Result())
+            raise
+        except BaseException:
+            if route in GENERATING:
+                work.cut(self.pace)
+            elif route not in _COUNTED:
+                work.learn(Result())
+            raise
+        work.answered(result, self.pace)
+        return reply, result
 
     @asynccontextmanager
-    async def stream(self, route: str, document: dict[str, Any]) -> AsyncIterator[AdaptedStream]:
-        """One request, a reply in events. Leaving the block early cancels the generation."""
+    async def stream(
+        self, route: str, document: dict[str, Any], work: Work | None = None
+    ) -> AsyncIterator[AdaptedStream]:
+        """One request, a reply in events. Leaving the block early cancels the generation; then, too,
+        `work` has what it made the engine do.
+        """
         adapter = self.adapter
-        async with self.client.stream(adapter.path(route), adapter.prepare(route, document)) as reply:
+        work = work or Work()
+        mark, count = self.follow(route, document)
+        work.follow(count)
+        request = adapter.prepare(route, document, mark)
+        async with self.client.stream(adapter.path(route), request, work) as reply:
             events = adapter.events(route, document)
             if reply.status != 200:
+                work.learn(Result())
                 body = await reply.read()
                 yield AdaptedStream(reply, events, adapter.status(reply.status, body), body)
             elif not reply.content_type.startswith("text/event-stream"):
                 raise EngineBroken(f"the engine answered a stream with {reply.content_type or 'no type'}")
             else:
-                yield AdaptedStream(reply, events)
+                try:
+                    yield AdaptedStream(reply, events)
+                finally:
+                    work.learn(events.result)

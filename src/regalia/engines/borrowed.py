@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 from pathlib import Path
 
-from regalia.engines.client import Endpoint, EngineClient
 from regalia.engines.embedded import EmbeddedEngine, EmbeddingEngine, LlamaEngine
 from regalia.engines.engine import EngineIdentity
 from regalia.engines.errors import EngineUnavailable
@@ -80,12 +79,7 @@ class Borrowed(EmbeddedEngine):
             if self._client is not None:
                 await self._client.close()
             self._socket = Path(lent.socket)
-            self._client = EngineClient(
-                Endpoint(f"unix:{self._socket}"),
-                self.settings.timeouts,
-                connections=self.connections(),
-                keep_alive=False,
-            )
+            self._connect_to(self._socket)
         self.learn(lent)
 
 

@@ -11,7 +11,7 @@ import ssl
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Self
+from typing import Protocol, Self
 from urllib.parse import urlsplit
 
 import msgspec
@@ -50,6 +50,18 @@ class Reply(msgspec.Struct, frozen=True):
     status: int
     content_type: str
     body: bytes
+
+
+class Follower(Protocol):
+    """Who wants to know how a request goes."""
+
+    def sent(self) -> None:
+        """The request goes out."""
+        ...
+
+    async def left(self) -> None:
+        """The reply is not whole, and its connection is about to be closed."""
+        ...
 
 
 class ReplyStream:
@@ -132,26 +144,30 @@ class EngineClient:
         """Note that the engine gave something; a probe may spare it."""
         self.last_progress = time.monotonic()
 
-    async def post(self, path: str, body: bytes, timeouts: Timeouts | None = None) -> Reply:
+    async def post(
+        self, path: str, body: bytes, timeouts: Timeouts | None = None, follower: Follower | None = None
+    ) -> Reply:
         """POST `body` to `path` and read the whole reply. Raises EngineError."""
-        return await self._whole("POST", path, body, timeouts or self.timeouts)
+        return await self._whole("POST", path, body, timeouts or self.timeouts, follower)
 
     async def get(self, path: str, timeouts: Timeouts | None = None) -> Reply:
         """GET `path`. Raises EngineError."""
         return await self._whole("GET", path, b"", timeouts or self.timeouts)
 
     @asynccontextmanager
-    async def stream(self, path: str, body: bytes) -> AsyncIterator[ReplyStream]:
+    async def stream(
+        self, path: str, body: bytes, follower: Follower | None = None
+    ) -> AsyncIterator[ReplyStream]:
         """POST `body` and read the reply in chunks. Leaving the block early closes the connection."""
         deadline = time.monotonic() + self.timeouts.total
         self.in_flight += 1
         try:
             async with self._places:
-                connection = await self._asked("POST", path, body, self.timeouts)
+                connection = await self._asked("POST", path, body, self.timeouts, follower)
                 try:
                     yield ReplyStream(self, connection, deadline)
                 finally:
-                    self._done_with(connection)
+                    await self._done_with(connection, follower)
         finally:
             self.in_flight -= 1
 
@@ -166,17 +182,19 @@ class EngineClient:
         while self._idle:
             self._idle.pop().close()
 
-    async def _whole(self, method: str, path: str, body: bytes, timeouts: Timeouts) -> Reply:
+    async def _whole(
+        self, method: str, path: str, body: bytes, timeouts: Timeouts, follower: Follower | None = None
+    ) -> Reply:
         self.in_flight += 1
         try:
             async with self._places:
                 deadline = time.monotonic() + timeouts.total
-                connection = await self._asked(method, path, body, timeouts)
+                connection = await self._asked(method, path, body, timeouts, follower)
                 try:
                     whole = await self._body(connection, deadline)
                     reply = Reply(connection.status, connection.content_type, whole)
                 finally:
-                    self._done_with(connection)
+                    await self._done_with(connection, follower)
         finally:
             self.in_flight -= 1
         self.progress()
@@ -187,7 +205,9 @@ class EngineClient:
             return await connection.read(0)
         return await ReplyStream(self, connection, deadline).read()
 
-    async def _asked(self, method: str, path: str, body: bytes, timeouts: Timeouts) -> Connection:
+    async def _asked(
+        self, method: str, path: str, body: bytes, timeouts: Timeouts, follower: Follower | None
+    ) -> Connection:
         """A connection on which the reply's head has come. Raises EngineError."""
         begun = time.monotonic()
         patience = min(timeouts.first_byte, timeouts.total)
@@ -195,10 +215,12 @@ class EngineClient:
         while True:
             connection = self._idle_connection() or await self._connect(timeouts.connect)
             connection.send(head, body)
+            if follower is not None:
+                follower.sent()
             try:
                 await connection.head(patience)
             except TimeoutError as error:
-                connection.close()
+                await self._done_with(connection, follower)
                 raise EngineTimeout(f"no answer within {patience:g} s") from error
             except ConnectionBroken as error:
                 connection.close()
@@ -206,18 +228,22 @@ class EngineClient:
                     continue  # the engine had closed it while it lay idle
                 raise EngineBroken(f"the engine closed the connection: {error}") from error
             except BaseException:
-                connection.close()
+                await self._done_with(connection, follower)
                 raise
             if connection.compressed:
                 connection.close()
                 raise EngineBroken("the engine sent a compressed reply, which was not asked for")
             return connection
 
-    def _done_with(self, connection: Connection) -> None:
+    async def _done_with(self, connection: Connection, follower: Follower | None) -> None:
         if self._keep_alive and connection.reusable:
             connection.idle_since = time.monotonic()
             self._idle.append(connection)
-        else:
+            return
+        try:
+            if follower is not None and not connection.complete:
+                await follower.left()
+        finally:
             connection.close()
 
     def _idle_connection(self) -> Connection | None:

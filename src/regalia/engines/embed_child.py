@@ -1,6 +1,7 @@
 """`python -m regalia.engines.embed_child`: embeddings on a Unix socket, without a network.
 
-Serves `POST /v1/embeddings` in OpenAI's shape and `GET /health`. multilingual-e5-small was trained with
+Serves `POST /v1/embeddings` in OpenAI's shape, `POST /count` (how many tokens the same request has) and
+`GET /health`. multilingual-e5-small was trained with
 a prefix before every text: "query: " (the default here, for short texts and for comparing like with
 like) or "passage: " for documents to be found; the request's field `input_type` chooses.
 """
@@ -83,6 +84,8 @@ class Application:
                 await _answer(send, 200, {"status": "ok"})
             case ("http", "POST", "/v1/embeddings"):
                 await self._embed(receive, send)
+            case ("http", "POST", "/count"):
+                await self._count(receive, send)
             case ("http", _, _):
                 await _answer(send, 404, _error("unknown route"))
 
@@ -115,9 +118,21 @@ class Application:
             },
         )
 
+    async def _count(self, receive: Receive, send: Send) -> None:
+        try:
+            request, texts = read(await _body(receive))
+        except Refused as error:
+            await _answer(send, 400, _error(str(error)))
+            return
+        async with self._turn:
+            count = await asyncio.to_thread(self._tokens, texts, request.input_type == "query")
+        await _answer(send, 200, count)
+
     def _compute(self, texts: list[str], query: bool) -> tuple[Any, int]:
-        count = sum(self._model.token_count(text, query) for text in texts)
-        return self._model.encode(texts, query), count
+        return self._model.encode(texts, query), self._tokens(texts, query)
+
+    def _tokens(self, texts: list[str], query: bool) -> int:
+        return sum(self._model.token_count(text, query) for text in texts)
 
 
 def _value(row: Any, encoding: str) -> str | list[float]:
@@ -145,7 +160,7 @@ async def _body(receive: Receive) -> bytes:
     return body
 
 
-async def _answer(send: Send, status: int, document: dict[str, Any]) -> None:
+async def _answer(send: Send, status: int, document: dict[str, Any] | int) -> None:
     body = msgspec.json.encode(document)
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": headers})

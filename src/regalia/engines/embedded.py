@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import hashlib
 import os
+import random
 import shutil
 import tempfile
 import time
@@ -18,12 +19,12 @@ from typing import Any, cast
 import msgspec
 import structlog
 
-from regalia.engines.adapter import OpenAIAdapter, RequestAdapter, Result
+from regalia.engines.adapter import GENERATING, OpenAIAdapter, RequestAdapter, Result, choices, samples
 from regalia.engines.asking import Asking
 from regalia.engines.child import Child
 from regalia.engines.client import Endpoint, EngineClient, Reply, Timeouts
 from regalia.engines.engine import EngineIdentity, Isolation, Weights
-from regalia.engines.errors import EngineBroken, EngineUnavailable
+from regalia.engines.errors import EngineBroken, EngineError, EngineUnavailable
 from regalia.engines.lending import Lent, began, lend, take_back
 from regalia.engines.llama import (
     LlamaAdapter,
@@ -34,11 +35,15 @@ from regalia.engines.llama import (
     tokenize_request,
     tokenized,
 )
+from regalia.engines.llama_slots import MARKS, far
+from regalia.engines.pace import request_tokens
 from regalia.engines.supervise import Supervisor, Timing
+from regalia.engines.work import Count, Work
 
 _LOG = structlog.get_logger()
 _SOCKET_BYTES = 100
 _MIB = 2**20
+_COUNTING = Timeouts(connect=1.0, first_byte=2.0, between=2.0, total=2.0)
 
 
 class EmbeddedSettings(msgspec.Struct, frozen=True):
@@ -95,6 +100,7 @@ class EmbeddedEngine(Asking):
         self._watcher = watcher
         self._supervisor = Supervisor(self, settings.timing)
         self._prober: EngineClient | None = None
+        self._counter: EngineClient | None = None
         self._socket = Path()
         self._temporary: Path | None = None
         self._draining = False
@@ -160,10 +166,7 @@ class EmbeddedEngine(Asking):
         """Start, and return when it is ready. Raises EngineError, and goes on trying."""
         if self._client is None:
             self._socket = self._choose_socket()
-            endpoint = Endpoint(f"unix:{self._socket}")
-            self._client = EngineClient(
-                endpoint, self.settings.timeouts, connections=self.connections(), keep_alive=False
-            )
+            endpoint = self._connect_to(self._socket)
             limit = self.settings.timing.probe_timeout
             probing = Timeouts(limit, limit, limit, limit)
             self._prober = EngineClient(endpoint, probing, connections=2, keep_alive=False)
@@ -178,10 +181,10 @@ class EmbeddedEngine(Asking):
                 async with asyncio.timeout(drain_s):
                     await self._client.idle()
         await self._supervisor.stop()
-        for client in (self._client, self._prober):
+        for client in (self._client, self._prober, self._counter):
             if client is not None:
                 await client.close()
-        self._client = self._prober = None
+        self._client = self._prober = self._counter = None
         self._socket.unlink(missing_ok=True)
         if self._temporary is not None:
             shutil.rmtree(self._temporary, ignore_errors=True)
@@ -247,6 +250,24 @@ class EmbeddedEngine(Asking):
         self._temporary = Path(tempfile.mkdtemp(prefix="regalia-"))
         return self._temporary / "engine.sock"
 
+    def _connect_to(self, path: Path) -> Endpoint:
+        """The clients of whoever asks the engine, its owner or another worker."""
+        endpoint = Endpoint(f"unix:{path}")
+        self._client = EngineClient(
+            endpoint, self.settings.timeouts, connections=self.connections(), keep_alive=False
+        )
+        self._counter = EngineClient(endpoint, _COUNTING, connections=2, keep_alive=False)
+        return endpoint
+
+    async def _told(self, reply: Awaitable[Reply]) -> bytes | None:
+        """What the engine says of its own work; None, and a line in the log, if it does not."""
+        try:
+            told = await reply
+        except EngineError as error:
+            _LOG.warning("the engine did not say how far it was", engine=self.name, reason=str(error))
+            return None
+        return told.body if told.status == 200 else None
+
     def _probe_client(self) -> EngineClient:
         if self._prober is None:
             raise EngineUnavailable(f"the engine {self.name} is stopped")
@@ -294,14 +315,36 @@ class LlamaEngine(EmbeddedEngine):
         }
 
     def child_settings(self) -> dict[str, Any]:
-        """A thread for each connection, and some for the probe."""
-        return {"http_threads": self.connections() + 4}
+        """A thread for each connection, and some for the probe and for whoever asks how far it is."""
+        return {"http_threads": self.connections() + 6}
 
     def connections(self) -> int:
         """What waits for a slot inside llama.cpp holds one of its threads; the rest waits outside."""
         return 4 * self.settings.parallel + 8
 
-    async def ask(self, route: str, document: dict[str, Any]) -> tuple[Reply, Result]:
+    def follow(self, route: str, document: dict[str, Any]) -> tuple[int, Count | None]:
+        """Its slots tell how far it is."""
+        if route not in GENERATING:
+            return 0, None
+        mark = random.randrange(MARKS) + 1  # noqa: S311 - not a secret: it only tells requests apart
+
+        async def count() -> Result | None:
+            if self._counter is None:
+                return None
+            told = await self._told(self._counter.get("/slots"))
+            try:
+                result = far(told, mark, samples(document), choices(document)) if told else None
+            except msgspec.DecodeError:
+                return None
+            if result is None or not result.estimated:
+                return result
+            return msgspec.structs.replace(result, input=min(request_tokens(document), self.settings.batch))
+
+        return mark, count
+
+    async def ask(
+        self, route: str, document: dict[str, Any], work: Work | None = None
+    ) -> tuple[Reply, Result]:
         """One request, one reply; tokenisation takes vLLM's shape. Raises EngineError."""
         if route == "tokenize":
             return await self._tokenize(document), Result()
@@ -310,7 +353,7 @@ class LlamaEngine(EmbeddedEngine):
             if reply.status != 200:
                 return reply, Result()
             return Reply(200, "application/json", detokenized(reply.body)), Result()
-        return await super().ask(route, document)
+        return await super().ask(route, document, work)
 
     async def probe(self) -> None:
         """While it works for others: its metrics, which its inference loop answers. Idle: one token."""
@@ -360,6 +403,20 @@ class EmbeddingEngine(EmbeddedEngine):
     def child_settings(self) -> dict[str, Any]:
         """Nothing more."""
         return {}
+
+    def follow(self, route: str, document: dict[str, Any]) -> tuple[int, Count | None]:
+        """The child finishes what it has begun, and counts its tokens for whoever asks."""
+
+        async def count() -> Result | None:
+            if self._counter is None:
+                return None
+            told = await self._told(self._counter.post("/count", msgspec.json.encode(document)))
+            try:
+                return Result(input=msgspec.json.decode(told, type=int)) if told else None
+            except msgspec.DecodeError:
+                return None
+
+        return 0, count
 
     def connections(self) -> int:
         """The child computes one batch at a time."""

@@ -14,6 +14,7 @@ import msgspec
 
 from regalia.engines.adapter import Result
 from regalia.engines.client import Reply
+from regalia.engines.work import Work
 
 Isolation = Literal["netns", "userns+netns", "none", "external"]
 UNKNOWN_DIGEST = "unknown"
@@ -114,10 +115,20 @@ class Engine(Protocol):
         """Take no more traffic, wait up to `drain_s` seconds for what is under way, then end."""
         ...
 
-    async def ask(self, route: str, document: dict[str, Any]) -> tuple[Reply, Result]:
-        """One request, one reply. Raises EngineError."""
+    async def ask(
+        self, route: str, document: dict[str, Any], work: Work | None = None
+    ) -> tuple[Reply, Result]:
+        """One request, one reply. Raises EngineError.
+
+        `work` has what it made the engine do once this is over, also if it raises or is cancelled.
+        """
         ...
 
-    def stream(self, route: str, document: dict[str, Any]) -> AbstractAsyncContextManager[EngineStream]:
-        """One request, a reply in events. Leaving the block early cancels the generation."""
+    def stream(
+        self, route: str, document: dict[str, Any], work: Work | None = None
+    ) -> AbstractAsyncContextManager[EngineStream]:
+        """One request, a reply in events. Leaving the block early cancels the generation.
+
+        `work` has what it made the engine do once the block is left, however that was.
+        """
         ...

@@ -11,24 +11,31 @@ import time
 import msgspec
 import structlog
 
-from regalia.engines.adapter import ROUTES, OpenAIAdapter
+from regalia.engines.adapter import ROUTES, OpenAIAdapter, RequestAdapter
 from regalia.engines.asking import Asking
-from regalia.engines.client import Endpoint, EngineClient, Timeouts
+from regalia.engines.client import Endpoint, EngineClient, Reply, Timeouts
 from regalia.engines.engine import UNKNOWN_DIGEST, EngineIdentity
 from regalia.engines.errors import EngineError, EngineUnavailable
 
 _LOG = structlog.get_logger()
+_CONTINUOUS = frozenset({"vllm", "sglang"})
+"""What these write as the owner of their models. Both know `stream_options.continuous_usage_stats`."""
 _PROBE = Timeouts(connect=5.0, first_byte=10.0, between=10.0, total=10.0)
 
 
 class OpenAIEngineSettings(msgspec.Struct, frozen=True):
-    """One external server: `base_url` is `http(s)://…[/v1]` or `unix:/path`; `api_key` may be empty."""
+    """One external server: `base_url` is `http(s)://…[/v1]` or `unix:/path`; `api_key` may be empty.
+
+    `continuous_usage`: whether it can say its counts with every chunk of a stream; None if its list of
+    models is to tell.
+    """
 
     name: str
     base_url: str
     models: tuple[str, ...]
     api_key: str = ""
     probe_s: float = 5.0
+    continuous_usage: bool | None = None
     timeouts: Timeouts = Timeouts()
 
 
@@ -43,7 +50,8 @@ class OpenAIEngine(Asking):
         self.problem: str | None = "not started"
         self._settings = settings
         base, prefix = _split(settings.base_url)
-        self.adapter = OpenAIAdapter(prefix)
+        self._openai = OpenAIAdapter(prefix, continuous_usage=bool(settings.continuous_usage))
+        self.adapter: RequestAdapter = self._openai
         self._endpoint = Endpoint(base, settings.api_key)
         self._models_path = f"{prefix}/models"
         self._probing: asyncio.Task[None] | None = None
@@ -95,7 +103,26 @@ class OpenAIEngine(Asking):
             raise
         if not self.ready:
             _LOG.info("engine ready", engine=self.name)
+            if self._settings.continuous_usage is None:
+                self._openai.continuous_usage = _counts_continuously(reply)
         self.ready, self.problem = True, None
+
+
+class _Model(msgspec.Struct):
+    owned_by: str = ""
+
+
+class _Models(msgspec.Struct):
+    data: list[_Model] = []
+
+
+def _counts_continuously(reply: Reply) -> bool:
+    """Whether its list of models names an engine that is known to."""
+    try:
+        models = msgspec.json.decode(reply.body, type=_Models).data
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return False
+    return bool(models) and all(model.owned_by in _CONTINUOUS for model in models)
 
 
 def _split(base_url: str) -> tuple[str, str]:

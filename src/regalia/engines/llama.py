@@ -26,11 +26,14 @@ from regalia.engines.adapter import (
     ResponsesEvents,
     Result,
     TokenIds,
+    choices,
     reported,
+    samples,
     wants_usage,
 )
 from regalia.engines.client import Reply
 from regalia.engines.errors import EngineBroken
+from regalia.engines.llama_slots import MARK
 from regalia.engines.llama_tools import ToolChunks, as_schema, forces_tool, with_tool_call
 from regalia.engines.sse import EventSplitter
 
@@ -51,15 +54,17 @@ class LlamaAdapter(OpenAIAdapter):
 
     template_has_tools = True
 
-    def prepare(self, route: str, document: dict[str, Any]) -> bytes:
+    def prepare(self, route: str, document: dict[str, Any], mark: int = 0) -> bytes:
         """The client's document with what makes llama.cpp report token ids and exact counts."""
         document = as_schema(document) if self._makes_tool_call(route, document) else dict(document)
+        if mark:
+            document[MARK] = mark
         if isinstance(document.get("seed"), int):
             document["seed"] %= _SEEDS
         if route in _WITH_IDS:
             document["verbose"] = True
             document["return_tokens"] = True
-            if document.get("stream") or _choices(document) > 1:
+            if document.get("stream") or choices(document) > 1:
                 document["stream"] = True
                 document["stream_options"] = {"include_usage": True}
                 document["timings_per_token"] = True
@@ -73,7 +78,7 @@ class LlamaAdapter(OpenAIAdapter):
         """The reply without the fields that only we asked for."""
         if reply.status != 200 or route not in _WITH_IDS:
             return super().reply(route, document, reply)
-        read = _assemble if _choices(document) > 1 else _read_whole
+        read = _assemble if choices(document) > 1 else _read_whole
         try:
             answer, result = read(route, document, reply.body)
         except _ODD_SHAPE as error:
@@ -95,7 +100,7 @@ class LlamaAdapter(OpenAIAdapter):
         if route == "responses":
             return ResponsesEvents()
         if route not in _WITH_IDS:
-            return ChunkEvents(wants_usage(document))
+            return ChunkEvents(document)
         tools = ToolChunks() if self._makes_tool_call(route, document) else None
         return LlamaChunks(document, wants_usage(document), tools)
 
@@ -128,8 +133,8 @@ class LlamaChunks:
         self._wants_usage = wants_usage
         self._wants_logprobs = _asked_for_logprobs(document)
         self._wants_timings = bool(document.get("timings_per_token"))
-        self._samples = _samples(document)
-        self._one_prompt = _choices(document) == self._samples
+        self._samples = samples(document)
+        self._one_prompt = choices(document) == self._samples
         self._tools = tools
         self._told: dict[int, _Told] = {}
         self._usage_chunk: dict[str, Any] = {}
@@ -138,6 +143,8 @@ class LlamaChunks:
     def result(self) -> Result:
         """What is known so far."""
         told = [self._told[index] for index in sorted(self._told)]
+        if not any(choice.sampled or choice.counted for choice in told):
+            return Result(estimated=True)  # it still reads the prompt
         prompts = [choice.prompt for choice in told]
         ended = bool(told) and all(choice.whole for choice in told)
         return Result(
@@ -211,19 +218,6 @@ class LlamaChunks:
         return _encode({**self._usage_chunk, "usage": usage})
 
 
-def _samples(document: dict[str, Any]) -> int:
-    """`n`: how many answers to each prompt."""
-    n = document.get("n")
-    return n if isinstance(n, int) else 1
-
-
-def _choices(document: dict[str, Any]) -> int:
-    """How many choices the reply has: `n` for each prompt of a list."""
-    prompt = document.get("prompt")
-    several = isinstance(prompt, list) and prompt and not isinstance(prompt[0], int)
-    return _samples(document) * (len(prompt) if several and prompt else 1)
-
-
 def _asked_for_logprobs(document: dict[str, Any]) -> bool:
     """Whether the client asked: `true` for a chat, a number (0 included) for a text completion."""
     asked = document.get("logprobs")
@@ -276,20 +270,20 @@ def _take_out_logprobs(choice: dict[str, Any]) -> None:
 def _assemble(route: str, document: dict[str, Any], body: bytes) -> tuple[dict[str, Any], Result]:
     """A whole reply out of the stream that was asked for in its place, for the sake of exact counts."""
     events = LlamaChunks(document, wants_usage=True)
-    choices: dict[int, dict[str, Any]] = {}
+    parts: dict[int, dict[str, Any]] = {}
     answer: dict[str, Any] = {}
     for name, data in EventSplitter().feed(body):
         adapted = events.feed(name, data)
         if adapted is not None:
             chunk = _decode(adapted)
             for part in chunk.pop("choices"):
-                _add(choices.setdefault(part["index"], {"index": part["index"]}), part)
+                _add(parts.setdefault(part["index"], {"index": part["index"]}), part)
             answer.update(chunk)
     if not events.finished:
         raise EngineBroken("the engine's stream ended before its answer was complete")
     if route == "chat.completions":
         answer["object"] = "chat.completion"
-    answer["choices"] = [choices[index] for index in sorted(choices)]
+    answer["choices"] = [parts[index] for index in sorted(parts)]
     return answer, events.result
 
 

@@ -152,7 +152,7 @@ class Call:
             **answered_by(engine, result),
             "sampling": self._sampling(),
             "policy": NO_POLICY if self.guard is None else self.guard.recorded(),
-            "usage": recorded_usage(settlement, energy),
+            "usage": recorded_usage(settlement, energy, estimated=result.estimated),
             "status": status,
             "started": self.started,
             "ended": ms,

@@ -4,11 +4,12 @@ A whole answer is kept back until its outcome is recorded. A stream's events go 
 ends it (`[DONE]`, or the event `response.completed`) is kept back likewise.
 """
 
-from regalia.engines import Engine, EngineBroken, EngineIdentity, Result
+from regalia.engines import Engine, EngineBroken, EngineIdentity, Result, Work
 from regalia.gateway.call import Call
 from regalia.gateway.client import Client, Headers
 from regalia.gateway.events import as_event
 from regalia.gateway.problems import refusal
+from regalia.metering.estimate import within
 
 DONE = b"data: [DONE]\n\n"
 
@@ -16,7 +17,18 @@ DONE = b"data: [DONE]\n\n"
 class Generation:
     """One call at one engine. `run` generates, `finish` ends the answer once it is on record."""
 
-    __slots__ = ("_call", "_client", "_engine", "_held", "_limit", "_type", "headers", "identity", "result")
+    __slots__ = (
+        "_call",
+        "_client",
+        "_engine",
+        "_held",
+        "_limit",
+        "_type",
+        "_work",
+        "headers",
+        "identity",
+        "result",
+    )
 
     def __init__(self, call: Call, engine: Engine, client: Client, limit: int) -> None:
         self._call = call
@@ -25,17 +37,25 @@ class Generation:
         self._held = b""
         self._limit = limit
         self._type = "application/json"
+        self._work = Work()
         self.identity: EngineIdentity = engine.identity(call.request.model)
         self.result = Result()
         self.headers: Headers = ()
 
     async def run(self) -> None:
-        """Generate the answer. Raises ApiError, EngineError, ClientGone and CallTimeout."""
-        with self._client.watch():
-            if self._call.streams:
-                await self._relay()
-            else:
-                await self._collect()
+        """Generate the answer. Raises ApiError, EngineError, ClientGone and CallTimeout.
+
+        `result` is then what the engine did for the call, however it ended.
+        """
+        try:
+            with self._client.watch():
+                if self._call.streams:
+                    await self._relay()
+                else:
+                    await self._collect()
+        finally:
+            call = self._call
+            self.result = within(call.route.name, call.document, len(call.body), self._work.result)
 
     async def finish(self) -> None:
         """Send what was kept back. The outcome is durable."""
@@ -45,7 +65,7 @@ class Generation:
             await self._client.reply(self._call.id, 200, self._type, self._held, self.headers)
 
     async def _collect(self) -> None:
-        reply, self.result = await self._engine.ask(self._call.route.name, self._call.document)
+        reply, _ = await self._engine.ask(self._call.route.name, self._call.document, self._work)
         if reply.status != 200:
             raise refusal(reply.status, reply.body)
         self._held = reply.body
@@ -54,22 +74,19 @@ class Generation:
     async def _relay(self) -> None:
         call, client = self._call, self._client
         size = 0
-        async with self._engine.stream(call.route.name, call.document) as stream:
+        async with self._engine.stream(call.route.name, call.document, self._work) as stream:
             if stream.status != 200:
                 raise refusal(stream.status, stream.body)
-            try:
-                await client.start(call.id, "text/event-stream; charset=utf-8", self.headers)
-                async for name, data in stream:
-                    event = as_event(name, data)
-                    size += len(event)
-                    if size > self._limit:
-                        raise EngineBroken(f"the answer is larger than {self._limit} bytes")
-                    call.response.append(event)
-                    if stream.finished:  # the event that ends the answer waits for the record
-                        self._held = event
-                        break
-                    await client.send(event)
-            finally:  # what was generated until now is on record even when it broke off
-                self.result = stream.result
+            await client.start(call.id, "text/event-stream; charset=utf-8", self.headers)
+            async for name, data in stream:
+                event = as_event(name, data)
+                size += len(event)
+                if size > self._limit:
+                    raise EngineBroken(f"the answer is larger than {self._limit} bytes")
+                call.response.append(event)
+                if stream.finished:  # the event that ends the answer waits for the record
+                    self._held = event
+                    break
+                await client.send(event)
         if call.route.name != "responses":
             self._held += DONE

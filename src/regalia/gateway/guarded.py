@@ -45,11 +45,11 @@ class GuardedGeneration(Generation):
     async def _collect(self) -> None:
         guard, call = self._guard, self._call
         await guard.check_input()
-        ask = self._engine.ask(call.route.name, call.document)
-        reply, self.result = await (beside(ask, guard.verdict()) if guard.waits else ask)
+        ask = self._engine.ask(call.route.name, call.document, self._work)
+        reply, result = await (beside(ask, guard.verdict()) if guard.waits else ask)
         if reply.status != 200:
             raise refusal(reply.status, reply.body)
-        self._held = await guard.answer(reply.body, self.result, self.identity)
+        self._held = await guard.answer(reply.body, result, self.identity)
         call.response.append(self._held)
 
     async def _relay(self) -> None:
@@ -59,26 +59,23 @@ class GuardedGeneration(Generation):
         size = 0
         async with (
             _verdict(guard) as verdict,
-            self._engine.stream(call.route.name, call.document) as stream,
+            self._engine.stream(call.route.name, call.document, self._work) as stream,
         ):
             if stream.status != 200:
                 raise refusal(stream.status, stream.body)
-            try:
-                async for name, data in stream:
-                    size += len(name) + len(data)
-                    if size > self._limit:
-                        raise EngineBroken(f"the answer is larger than {self._limit} bytes")
-                    events = await checked.feed(name, data)
-                    if events and not self._started:
-                        await verdict()
-                    await self._send(events, last=False)
-                    if stream.finished:
-                        break
-                await verdict()
-                left = await checked.end(stream.result, self.identity)
-                await self._send(left, last=True)
-            finally:
-                self.result = stream.result
+            async for name, data in stream:
+                size += len(name) + len(data)
+                if size > self._limit:
+                    raise EngineBroken(f"the answer is larger than {self._limit} bytes")
+                events = await checked.feed(name, data)
+                if events and not self._started:
+                    await verdict()
+                await self._send(events, last=False)
+                if stream.finished:
+                    break
+            await verdict()
+            left = await checked.end(stream.result, self.identity)
+            await self._send(left, last=True)
         if call.route.name != "responses":
             self._held += DONE
 

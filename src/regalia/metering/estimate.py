@@ -4,11 +4,16 @@ Input: as many as the request's body has bytes, and a little for the model's tem
 more tokens of a text than it has bytes. A picture, a sound or a file counts as what the largest of them cost
 in the models we know, however short its address is. Output: the limit that the client set, for each answer
 it wants; where it set none, `assumed`, which under a hard budget is then told to the engine as the limit.
+
+And what a call has used where its engine did not say all of it: `within` keeps to these bounds.
 """
 
 from typing import Any
 
 import msgspec
+
+from regalia.engines import Result
+from regalia.engines.pace import request_tokens
 
 TEMPLATE_TOKENS = 512
 PART_TOKENS = 16_384
@@ -34,10 +39,29 @@ def at_most(route: str, document: dict[str, Any], size: int, assumed: int) -> Mo
     fields = _LIMITS.get(route)
     if fields is None:
         return Most(size if route == "embeddings" else 0, 0)
-    limits = [limit for limit in map(document.get, fields) if type(limit) is int]
-    each = max(limits) if limits else assumed
+    each = -1
+    for name in fields:
+        limit = document.get(name)
+        if type(limit) is int and limit > each:
+            each = limit
     size += TEMPLATE_TOKENS + PART_TOKENS * _parts_without_text(document)
-    return Most(size, each * _answers(document), None if limits else fields[0])
+    if each < 0:
+        return Most(size, assumed * _answers(document), fields[0])
+    return Most(size, each * _answers(document))
+
+
+def within(route: str, document: dict[str, Any], size: int, used: Result) -> Result:
+    """What a call has used, with what its engine did not count; never more than was reserved for it.
+
+    An input that the engine did not say is what `regalia.engines.pace` takes the request's texts for; of
+    the output the engine's adapter has said what it assumes.
+    """
+    if not used.estimated:
+        return used
+    most = at_most(route, document, size, 0)
+    read = used.input or request_tokens(document)
+    written = used.output if most.unset is not None else min(used.output, most.output)
+    return msgspec.structs.replace(used, input=min(read, most.input), output=written)
 
 
 def _parts_without_text(document: dict[str, Any]) -> int:
@@ -45,10 +69,11 @@ def _parts_without_text(document: dict[str, Any]) -> int:
     count = 0
     for name in ("messages", "input"):
         messages = document.get(name)
-        for message in messages if type(messages) is list else ():
-            content = message.get("content") if type(message) is dict else None
-            for part in content if type(content) is list else ():
-                count += type(part) is dict and part.get("type") not in _TEXTS
+        if type(messages) is list:
+            for message in messages:
+                content = message.get("content") if type(message) is dict else None
+                if type(content) is list:
+                    count += sum(type(part) is dict and part.get("type") not in _TEXTS for part in content)
     return count
 
 

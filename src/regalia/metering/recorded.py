@@ -9,8 +9,10 @@ from regalia.metering.energy import Energy
 from regalia.metering.money import format_amount
 
 
-def recorded_usage(settlement: Settlement, energy: Energy | None = None) -> dict[str, Any]:
-    """The field `usage` of an outcome."""
+def recorded_usage(
+    settlement: Settlement, energy: Energy | None = None, *, estimated: bool = False
+) -> dict[str, Any]:
+    """The field `usage` of an outcome; `estimated` if the engine did not count all of it."""
     usage: dict[str, Any] = {
         "input": settlement.input,
         "output": settlement.output,
@@ -18,6 +20,8 @@ def recorded_usage(settlement: Settlement, energy: Energy | None = None) -> dict
     }
     if settlement.cached:
         usage["cached"] = settlement.cached
+    if estimated:
+        usage["counted"] = "estimate"
     if energy is not None:
         usage["energy"] = {"mj": energy.millijoules, "source": energy.source}
         if energy.carbon is not None:
