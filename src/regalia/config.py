@@ -62,7 +62,8 @@ class EmbeddedEngine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class ExternalEngine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A server that speaks the OpenAI API: `base_url` is http(s)://… or unix:/path.
 
-    `continuous_usage`: it says its counts with every chunk of a stream, if asked; null: if it is vLLM or SGLang.
+    `continuous_usage`: it says its counts with every chunk of a stream if asked; null: if it names itself as
+    vLLM or SGLang.
     """
 
     name: Name
