@@ -58,13 +58,11 @@ def machine() -> str:
     )
 
 
-BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
-
-
-def write_between_marks(page: Path, text: str) -> None:
+def write_between_marks(page: Path, text: str, what: str = "figures") -> None:
     """Replace what stands between the page's two marks with `text`."""
-    before, begin, rest = page.read_text().partition(BEGIN)
-    _, end, after = rest.partition(END)
+    first, last = f"<!-- {what}: begin -->", f"<!-- {what}: end -->"
+    before, begin, rest = page.read_text().partition(first)
+    _, end, after = rest.partition(last)
     if not begin or not end:
-        raise SystemExit(f"{page} lacks the marks {BEGIN} and {END}")
-    page.write_text(f"{before}{BEGIN}\n{text.strip()}\n{END}{after}")
+        raise SystemExit(f"{page} lacks the marks {first} and {last}")
+    page.write_text(f"{before}{first}\n{text.strip()}\n{last}{after}")

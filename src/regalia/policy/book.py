@@ -52,6 +52,12 @@ class PolicyBook:
             _LOG.info("policies in force", count=len(fresh))
         self._in_force, self._unread = fresh, None
 
+    async def prepare(self) -> None:
+        """Have detectors get ready what costs time. What can't be had now is asked for again by a call."""
+        for policy in list(self._in_force.values()):
+            if isinstance(policy, Policy):
+                await policy.prepare()
+
     def unread(self, reason: str) -> None:
         """What is in force can't be known: nothing is answered until `refresh`."""
         self._unread = reason

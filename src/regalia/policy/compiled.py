@@ -110,8 +110,16 @@ class Policy:
         self.rules = rules
         self.waits = any(not rule.early and rule.sides & _ASKED for rule in rules)
         """Whether rails remain for a request that run while the engine works."""
+        self.grounds = any(getattr(rule.detector, "grounded", False) for rule in rules)
+        """Whether answers are held against the sources of their requests."""
         self._plans: dict[frozenset[str], Plan] = {}
         self._told: dict[tuple[Plan, Plan | None], msgspec.Raw] = {}
+
+    async def prepare(self) -> None:
+        """Have detectors get ready what costs time, before calls ask for it. Raises what they raise."""
+        for detector in {id(rule.detector): rule.detector for rule in self.rules}.values():
+            if (prepare := getattr(detector, "prepare", None)) is not None:
+                await prepare()
 
     def rules_on(self, sides: frozenset[str]) -> tuple[Rule, ...]:
         """The rules that look at any of these sides."""
@@ -154,6 +162,11 @@ def compile_pack(pack: Pack, digest: str, detectors: Mapping[str, Factory], reso
     return Policy(pack, digest, tuple(_rule(rail, detectors, resources, built) for rail in pack.rails))
 
 
+def window_of(detector: object) -> int:
+    """How much text a detector needs around a place, in code points."""
+    return int(getattr(detector, "window", WINDOW))
+
+
 def applies(rule: Rule, facts: Facts) -> bool:
     """Whether the rule is to run for such a call. Raises ConditionFailed."""
     return rule.condition.asks_findings or rule.condition.holds(facts)
@@ -185,8 +198,7 @@ def _rule(
         except (ValueError, TypeError, KeyError) as error:
             raise PackError(f"the rail `{rail.id}`, detector `{wanted.use}`: {error}") from error
     slow = bool(getattr(detector, "slow", False))
-    window = int(getattr(detector, "window", WINDOW))
-    return Rule(rail, rail.sides, compiled, detector, tuple(wanted.kinds), slow, window)
+    return Rule(rail, rail.sides, compiled, detector, tuple(wanted.kinds), slow, window_of(detector))
 
 
 def _check_references(pack: Pack) -> None:
@@ -205,4 +217,13 @@ def _check_references(pack: Pack) -> None:
                 raise PackError(f"examples[{number}] finds {piece[:40]!r}, which its text does not hold")
 
 
-__all__ = ["WINDOW", "ConditionFailed", "Policy", "Rule", "applies", "compile_document", "compile_pack"]
+__all__ = [
+    "WINDOW",
+    "ConditionFailed",
+    "Policy",
+    "Rule",
+    "applies",
+    "compile_document",
+    "compile_pack",
+    "window_of",
+]

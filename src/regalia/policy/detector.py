@@ -12,6 +12,8 @@ from typing import Any, Protocol, runtime_checkable
 import msgspec
 
 from regalia.policy.finding import Finding
+from regalia.policy.grounding import Sources
+from regalia.policy.meaning import Embed, Meaning
 
 MAX_TEXT = 32_768
 """The longest text, in code points, that a detector is given at once."""
@@ -19,8 +21,9 @@ MAX_TEXT = 32_768
 OVERLAP = 512
 """How much two pieces of a longer text share: nothing that is to be found in one piece may be longer."""
 
-Embed = Callable[[list[str]], Awaitable[list[list[float]]]]
-"""Embeds texts (the embedding engine's own prefix conventions are the caller's business)."""
+MOST_HIDDEN = 256
+"""With more characters than this that are not read (zero-width ones), an answer is held against its sources
+as it stands, though it has not ended."""
 
 Ask = Callable[[str, list[dict[str, str]]], Awaitable[str]]
 """Asks one of the instance's engines: the model's name and chat messages; gives the answer's text."""
@@ -28,7 +31,12 @@ Ask = Callable[[str, list[dict[str, str]]], Awaitable[str]]
 
 @runtime_checkable
 class Detector(Protocol):
-    """Finds something in a text, quickly: it runs before the engine is asked. `raw` may be left out."""
+    """Finds something in a text, quickly: it runs before the engine is asked. `raw` may be left out.
+
+    What it can tell only when more of it is there than its window holds, a method `unfinished` points at: it
+    takes a text that goes on, and gives the place from which on this is the beginning of what `find` would
+    find; the text's length where there is no such place. It looks back at most MAX_TEXT / 2.
+    """
 
     name: str
 
@@ -39,7 +47,10 @@ class Detector(Protocol):
 
 @runtime_checkable
 class SlowDetector(Protocol):
-    """Finds something at a cost: it runs while the engine already reads the prompt."""
+    """Finds something at a cost: it runs while the engine already reads the prompt.
+
+    One with a coroutine `prepare` has it run when its pack takes force, before calls ask for it.
+    """
 
     name: str
     slow: bool  # True
@@ -49,11 +60,23 @@ class SlowDetector(Protocol):
         ...
 
 
+@runtime_checkable
+class GroundedDetector(SlowDetector, Protocol):
+    """Holds an answer against the sources of its request. It is given whole texts, not pieces of MAX_TEXT."""
+
+    grounded: bool  # True
+
+    async def find_grounded(self, text: str, sources: Sources, *, ended: bool) -> list[Finding]:
+        """What is in `text`. Where it has not `ended`, what is not complete is left for later."""
+        ...
+
+
 class Resources(msgspec.Struct, frozen=True):
     """What factories may use of the instance; None where it has none."""
 
     embed: Embed | None = None
     ask: Ask | None = None
+    meaning: Meaning | None = None
 
 
 Factory = Callable[[Mapping[str, Any], Resources], Detector | SlowDetector]
@@ -62,3 +85,16 @@ Factory = Callable[[Mapping[str, Any], Resources], Detector | SlowDetector]
 A detector that finds several kinds takes `options["kinds"]` (a list of kinds, or of prefixes like "my.*") so
 that it need not look for the others; the scanner also drops what a rail's `kinds` do not name.
 """
+
+__all__ = [
+    "MAX_TEXT",
+    "MOST_HIDDEN",
+    "OVERLAP",
+    "Ask",
+    "Detector",
+    "Embed",
+    "Factory",
+    "GroundedDetector",
+    "Resources",
+    "SlowDetector",
+]

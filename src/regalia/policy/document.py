@@ -94,7 +94,8 @@ class Review(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
 class Example(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A text and the rails that must act on it; every other rail on that side must not.
 
-    `finds` are pieces of the text that the acting rails' findings must cover.
+    `finds` are pieces of the text that the acting rails' findings must cover. `sources` are what an answer's
+    request gave it to stand on.
     """
 
     text: Annotated[str, msgspec.Meta(min_length=1, max_length=20_000)]
@@ -102,6 +103,7 @@ class Example(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
     acts: list[Id] = []
     finds: list[str] = []
     on: Side = "input"
+    sources: Annotated[list[Text], msgspec.Meta(max_length=32)] = []
     project: str = "default"
     classification: str = ""
     route: str = "chat.completions"

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from regalia.policy import semantic
 from regalia.policy.detector import Factory
-from regalia.policy.detectors import guard, hidden, identifiers, language, secrets
+from regalia.policy.detectors import grounding, guard, hidden, identifiers, language, secrets, topics
 
 DETECTORS: Mapping[str, Factory] = {
     identifiers.NAME: identifiers.make,
@@ -12,6 +12,8 @@ DETECTORS: Mapping[str, Factory] = {
     language.NAME: language.make,
     hidden.NAME: hidden.make,
     semantic.NAME: semantic.make,
+    topics.NAME: topics.make,
+    grounding.NAME: grounding.make,
     guard.NAME: guard.make,
 }
 
