@@ -9,6 +9,7 @@ from sqlalchemy import text
 
 from regalia.ledger import Settlement
 from regalia.ledger.batch import Rows, rows
+from regalia.ledger.charging import KnownBudgets, charges
 from regalia.ledger.contents import Contents
 from regalia.ledger.entry import Entry
 from regalia.ledger.statements import statements_for
@@ -20,25 +21,28 @@ BUDGET = Budget("b", "project:p", "month", "tokens", 10_000)
 MONTH = "2026-11"
 
 
-def settled(process: str, tokens: int, cost: int = 0, key: str = "k", day: str = "2026-11-22") -> Rows:
-    """What the ledger writes for one outcome."""
+def settled(
+    process: str, tokens: int, cost: int = 0, key: str = "k", day: str = "2026-11-22"
+) -> tuple[str, Rows]:
+    """What the ledger of a process writes for one outcome."""
     currency = "EUR" if cost else ""
     used = Settlement(
         day, "o", "p", key, "u", "chat.completions", "m", currency and "price", currency, tokens, 0, 0, cost
     )
     entry = Entry(b"{}", "outcome", "call", "p", settlement=used)
-    return rows([entry], 1, process, cast(Contents, None))  # it has no contents
+    return process, rows([entry], 1, process, cast(Contents, None))  # it has no contents
 
 
-def write(database: Database, batch: Rows) -> None:
+def write(database: Database, settlement: tuple[str, Rows]) -> None:
     """The ledger's statements, in one transaction."""
+    process, batch = settlement
     sql = statements_for(database)
     connection = database.driver_connection()
     cursor = connection.cursor()
     cursor.execute(sql.begin)
     cursor.executemany(sql.add_usage, batch.usage)
-    if batch.charges:
-        cursor.executemany(sql.charge, batch.charges)
+    if charged := charges(batch.usage, KnownBudgets(sql).look(cursor), process):
+        cursor.executemany(sql.charge, charged)
     cursor.execute("COMMIT")
     connection.close()
 
@@ -88,6 +92,25 @@ def test_usage_is_charged_to_every_budget_of_its_subjects_and_to_no_other(databa
         ("key", "one"): 21,
         ("other", "two"): 5,
     }
+
+
+def test_budgets_that_a_ledger_remembers_follow_every_change(database: Database) -> None:
+    sql = statements_for(database)
+    connection = database.driver_connection()
+    known, cursor = KnownBudgets(sql), connection.cursor()
+    usage = settled("one", 7, cost=11)[1].usage
+
+    def charged() -> list[tuple[str, str, str, int]]:
+        return charges(usage, known.look(cursor), "one")
+
+    assert charged() == []
+    store.set_budget(database, BUDGET)
+    assert charged() == [("b", MONTH, "one", 7)]
+    store.set_budget(database, Budget("money", "user:u", "day", "EUR", 10**12))
+    assert charged() == [("b", MONTH, "one", 7), ("money", "2026-11-22", "one", 11)]
+    store.remove_budget(database, "b")
+    assert charged() == [("money", "2026-11-22", "one", 11)]
+    connection.close()
 
 
 def test_a_budget_that_is_set_late_begins_with_what_was_used_already(database: Database) -> None:

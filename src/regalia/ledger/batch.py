@@ -5,6 +5,7 @@ from hashlib import sha256
 
 import msgspec
 
+from regalia.ledger.charging import UsageRow
 from regalia.ledger.contents import ContentRow, Contents
 from regalia.ledger.entry import Entry, Settlement
 from regalia.ledger.errors import LedgerInvariantError
@@ -19,13 +20,12 @@ class Rows(msgspec.Struct, frozen=True):
     outcomes: list[tuple[int, str, int]]
     contents: list[ContentRow]
     subjects: list[tuple[str, bytes, str]]
-    usage: list[tuple[str | int, ...]]
-    charges: list[tuple[str | int, ...]]
+    usage: list[UsageRow]
 
 
 def rows(entries: Sequence[Entry], first: int, process: str, contents: Contents) -> Rows:
     """The rows of entries that get consecutive indices from `first`. Raises VaultError."""
-    result = Rows([], [], [], [], [], [], [])
+    result = Rows([], [], [], [], [], [])
     settlements: list[Settlement] = []
     for index, entry in enumerate(entries, first):
         result.entries.append((index, entry.record))
@@ -41,11 +41,11 @@ def rows(entries: Sequence[Entry], first: int, process: str, contents: Contents)
         if entry.settlement is not None:
             settlements.append(entry.settlement)
     if settlements:
-        _count(settlements, process, result)
+        _count(settlements, result)
     return result
 
 
-def _count(settlements: Sequence[Settlement], process: str, result: Rows) -> None:
+def _count(settlements: Sequence[Settlement], result: Rows) -> None:
     """The usage of a batch, summed so that each row of the database is written once."""
     sums: dict[tuple[str, ...], list[int]] = {}
     for one in settlements:
@@ -64,18 +64,7 @@ def _count(settlements: Sequence[Settlement], process: str, result: Rows) -> Non
         if one.energy >= 0:
             counts[5] += 1
             counts[6] += one.energy
-    for dimensions, counts in sums.items():
-        result.usage.append((*dimensions, *counts))
-        tokens, cost = counts[1] + counts[3], counts[4]
-        if tokens or cost:
-            day, organisation, project, key, user, *_, currency = dimensions
-            result.charges.append(
-                (
-                    day, day[:7], process, tokens, cost,
-                    f"organisation:{organisation}", f"project:{project}", f"key:{key}", f"user:{user}",
-                    currency,
-                )
-            )  # fmt: skip
+    result.usage.extend((*dimensions, *counts) for dimensions, counts in sums.items())
 
 
 def check(entry: Entry) -> None:

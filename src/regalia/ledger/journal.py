@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from regalia.ledger.batch import Rows, aborted, judge, rows
+from regalia.ledger.charging import KnownBudgets, charges
 from regalia.ledger.contents import Contents
 from regalia.ledger.entry import Entry
 from regalia.ledger.errors import LedgerInvariantError, LogDamaged, LogWouldFork
@@ -56,6 +57,7 @@ class Journal:
         self._error: type[Exception] = database.driver_error
         self._integrity: type[Exception] = database.driver_integrity_error
         self._sql = statements_for(database)
+        self._budgets = KnownBudgets(self._sql)
         self._trimmed = 0
         self.size = 0  # the log's, as of the last transaction
 
@@ -224,6 +226,7 @@ class Journal:
 
     def _connect(self) -> None:
         self._connection = self._database.driver_connection()
+        self._budgets = KnownBudgets(self._sql)
         self._file = DatabaseFile(self._database)
         cursor = self._connection.cursor()
         cursor.execute(self._sql.oldest)
@@ -245,10 +248,10 @@ class Journal:
             cursor.executemany(sql.insert_subject, batch.subjects)
         if batch.usage:
             cursor.executemany(sql.add_usage, batch.usage)
-        if batch.charges:
-            cursor.execute(sql.any_budget)
-            if cursor.fetchone() is not None:  # one question in place of a charge for each key in the batch
-                cursor.executemany(sql.charge, batch.charges)
+            if known := self._budgets.look(cursor):
+                charged = charges(batch.usage, known, self._process)
+                if charged:
+                    cursor.executemany(sql.charge, charged)
 
     def _inherit(self, cursor: Any, inherit: str, forget: str, process: str) -> None:
         cursor.execute(inherit, (process,))

@@ -18,7 +18,8 @@ class Statements(msgspec.Struct, frozen=True):
     insert_content: str
     insert_subject: str
     add_usage: str
-    any_budget: str
+    generation: str
+    budgets: str
     charge: str
     inherit_all: str
     forget_all: str
@@ -71,14 +72,11 @@ _SQLITE = Statements(
         "cost = usage.cost + excluded.cost, measured = usage.measured + excluded.measured, "
         "energy = usage.energy + excluded.energy"
     ),
-    any_budget="SELECT 1 FROM budgets LIMIT 1",
-    # Whatever a budget's subject uses is charged to it, so that its `spent` is the sum of that usage.
+    generation="SELECT generation FROM metering_state",
+    budgets="SELECT id, subject, period, unit FROM budgets",
     charge=(
         "INSERT INTO budget_shares (budget, period, process, granted, wanted, spent) "
-        "SELECT id, CASE period WHEN 'day' THEN CAST(? AS TEXT) WHEN 'month' THEN CAST(? AS TEXT) "
-        "ELSE 'total' END, CAST(? AS TEXT), 0, 0, "
-        "CASE unit WHEN 'tokens' THEN CAST(? AS BIGINT) ELSE CAST(? AS BIGINT) END "
-        "FROM budgets WHERE subject IN (?, ?, ?, ?) AND unit IN ('tokens', ?) "
+        "VALUES (?, ?, ?, 0, 0, ?) "
         "ON CONFLICT (budget, period, process) DO UPDATE SET spent = budget_shares.spent + excluded.spent"
     ),
     # What an ended process has spent stays spent; what it was granted beyond that can be granted again.

@@ -53,7 +53,7 @@ class Share:
 
 
 def charge(budget: Budget, settlement: Settlement) -> int:
-    """What a call counts against a budget, as the ledger's statement `charge` does."""
+    """What a call counts against a budget, as `regalia.ledger.charging` does."""
     if budget.unit == TOKENS:
         return settlement.tokens
     return settlement.cost if settlement.currency == budget.unit else 0
