@@ -52,6 +52,19 @@ PROBES: dict[str, tuple[str, str, Any]] = {
 }
 """For each permission a request that needs it and otherwise changes nothing that matters here."""
 
+UPSTREAM_KEY, CLIENT_SECRET, SCIM_TOKEN = (
+    f"{word}-for-the-tests-{7**40}" for word in ("key", "client", "scim")
+)
+SIGN_IN = {
+    "public_url": "http://127.0.0.1:9",
+    "providers": [
+        {"name": "beta", "issuer": "http://127.0.0.1:9", "client_id": "c", "client_secret": CLIENT_SECRET}
+    ],
+    "scim": {"token": SCIM_TOKEN, "provider": "beta"},
+}
+SAID = ("Where does it hurt?", "Who is it?")
+"""What the site's calls say."""
+
 BODIES = {"/v1/regalia/reviews/{review}/edit": {"text": "another answer"}}
 """Bodies of operations whose description has none."""
 
@@ -62,7 +75,9 @@ NOT_OF_A_TENANT = {"/v1/models/{model}", "/v1/regalia/retention/classes/{name}"}
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory, fake_engine: FakeEngine) -> Iterator[Site]:
     factory = ServerFactory(tmp_path_factory.mktemp("tenants"))
-    with site_on(factory(**fake_engine.config).start()) as made:
+    config = fake_engine.config | {"signin": SIGN_IN}
+    config["engines"][0]["api_key"] = UPSTREAM_KEY
+    with site_on(factory(**config).start()) as made:
         yield made
     factory.stop_all()
 
@@ -121,10 +136,26 @@ def sample(schema: dict[str, Any], document: dict[str, Any], ids: dict[str, str]
 
 def test_another_tenants_ids_are_not_found_on_any_route(site: Site) -> None:
     """Every route of /openapi.json, with each key of the other organisation, and with ids of ours."""
+    roles = ("app", "owner", "project-admin", "auditor", "data-protection-officer")
+    assert told_by_any_route(site, [site.theirs[who] for who in roles], site.ours) == []
+
+
+def test_another_projects_ids_are_not_found_on_any_route(site: Site) -> None:
+    """The same within one organisation: what is a project's is not there for its neighbours."""
+    organisation = site.ours["organisation"]
+    place = {"project": site.make("/projects", {"name": "sibling", "organisation": organisation})["id"]}
+    strangers = [site.key(**place)]
+    for role in ("project-admin", "auditor", "data-protection-officer"):
+        person = site.person(f"sibling-{role}", {"role": role, **place}, organisation)
+        strangers.append(site.key(user=person, **place))
+    shared = {"organisation", "user", "user_id"}  # these are the organisation's, whose people they are too
+    ids = {name: ident for name, ident in site.ours.items() if name not in shared}
+    assert told_by_any_route(site, strangers, ids) == []
+
+
+def told_by_any_route(site: Site, strangers: list[str], ids: dict[str, str]) -> list[Any]:
+    """What the routes that name any of these ids tell keys that have no business with them."""
     document = site.ask("GET", "/openapi.json", "").json()
-    strangers = [
-        site.theirs[who] for who in ("app", "owner", "project-admin", "auditor", "data-protection-officer")
-    ]
     tried, told = 0, []
     for path, methods in document["paths"].items():
         if path in NOT_OF_A_TENANT or path.startswith(("/log/", "/signin", "/scim/")):
@@ -132,16 +163,16 @@ def test_another_tenants_ids_are_not_found_on_any_route(site: Site) -> None:
         for method, operation in methods.items():
             if "inference" in operation.get("tags", []):
                 continue  # what it names is a model, and whom the client says it asks for
-            where, body = named_in(path, operation, document, site.ours)
-            if "{" not in path and "?" not in where and not set(body or {}) & set(site.ours):
+            where, body = named_in(path, operation, document, ids)
+            if "{" not in path and "?" not in where and not set(body or {}) & set(ids):
                 continue
             for stranger in strangers:
                 tried += 1
                 reply = site.ask(method.upper(), where, stranger, body)
                 if not found_nothing(path, reply):
                     told.append((method, where, body, reply.status_code, reply.text))
-    assert told == []
     assert tried > 100
+    return told
 
 
 def named_in(
@@ -160,7 +191,7 @@ def found_nothing(path: str, reply: httpx.Response) -> bool:
     if path.startswith("/v1/regalia/accounts"):  # they are the whole instance's, whosever they are
         return reply.status_code == httpx.codes.FORBIDDEN
     if reply.status_code == httpx.codes.OK:
-        return bool(reply.json() == {"object": "list", "data": []})
+        return bool(reply.json()["object"] == "list" and reply.json()["data"] == [])
     return reply.status_code == httpx.codes.NOT_FOUND
 
 
@@ -200,6 +231,25 @@ def test_a_project_with_models_knows_no_others(site: Site) -> None:
     assert site.ask("POST", "/v1/chat/completions", key, body).status_code == httpx.codes.OK
 
 
+def account_secrets(site: Site) -> list[str]:
+    """What somebody with a local account has in hand, having signed in and failed to: none of it is kept."""
+    made = site.make("/accounts", {"name": "neema"})
+    codes = site.make("/accounts", {"name": "zuri"}) | site.make("/accounts/zuri/totp", None)
+    wrong = f"a wrong password {3**40}"
+    with httpx.Client(base_url=site.server.url, timeout=60, trust_env=False) as browser:
+        for password, status in ((wrong, 401), (made["password"], 303)):
+            page = browser.get("/signin").text
+            found = re.search(r'name="csrf" value="([^"]+)"', page)
+            assert found is not None
+            form = {"csrf": found[1], "return_to": "/", "name": "neema", "password": password, "code": ""}
+            assert browser.post("/signin", data=form).status_code == status
+        session = browser.get("/v1/regalia/session").json()
+        held = [cookie.value for cookie in browser.cookies.jar if cookie.value]
+    assert held
+    text = [made["password"], codes["password"], codes["secret"], *codes["recovery_codes"], wrong]
+    return [*text, session["csrf_token"], *held]
+
+
 def test_no_secret_is_in_anything_that_a_run_leaves(site: Site, tmp_path: Path) -> None:
     """Files, output, metrics, errors and processes: no key's text and no secret of the instance."""
     server = site.server
@@ -211,9 +261,14 @@ def test_no_secret_is_in_anything_that_a_run_leaves(site: Site, tmp_path: Path) 
         httpx.get(f"{server.url}/metrics").text,
         httpx.get(f"{server.url}/openapi.json").text,
     ]
+    answers += [reply.text for reply in (site.ask("GET", "/scim/v2/Users", SCIM_TOKEN + "x"),
+                                         site.ask("GET", "/signin/beta", ""))]  # fmt: skip
+    assert site.ask("GET", "/scim/v2/Users", SCIM_TOKEN).status_code == httpx.codes.OK
     instance = (server.data_dir / "keys" / "instance.secret").read_text()
     root = (server.data_dir / "keys" / "root.key").read_bytes()
     secrets = [server.api_key.encode(), *(key.encode() for key in site.secrets), instance.encode(), root]
+    secrets += [text.encode() for text in (UPSTREAM_KEY, CLIENT_SECRET, SCIM_TOKEN, *account_secrets(site))]
+    secrets += [text.encode() for text in SAID]
     secrets += [bytes.fromhex(instance)]
     places: dict[str, bytes] = {"an answer": "".join(answers).encode(), "output": server.output.read_bytes()}
     for file in server.data_dir.rglob("*"):
