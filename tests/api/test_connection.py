@@ -12,6 +12,7 @@ from regalia.errors import ApiError
 from regalia.gateway import CallTimeout, ClientGone
 
 LIMITS = Limits(body_bytes=100, body_seconds=0.3, call_seconds=0.4)
+PATIENT = Limits(call_seconds=60)
 GONE: dict[str, Any] = {"type": "http.disconnect"}
 
 
@@ -19,7 +20,9 @@ def part(body: bytes, more: bool = False) -> dict[str, Any]:
     return {"type": "http.request", "body": body, "more_body": more}
 
 
-def connection(*messages: dict[str, Any]) -> tuple[Connection, list[MutableMapping[str, Any]]]:
+def connection(
+    *messages: dict[str, Any], limits: Limits = LIMITS
+) -> tuple[Connection, list[MutableMapping[str, Any]]]:
     waiting = list(messages)
     sent: list[MutableMapping[str, Any]] = []
 
@@ -31,7 +34,7 @@ def connection(*messages: dict[str, Any]) -> tuple[Connection, list[MutableMappi
     async def send(message: MutableMapping[str, Any]) -> None:
         sent.append(message)
 
-    return Connection(receive, send, LIMITS), sent
+    return Connection(receive, send, limits), sent
 
 
 async def test_a_body_in_parts_is_one_body() -> None:
@@ -58,36 +61,39 @@ async def test_a_client_that_leaves_while_it_sends_is_gone() -> None:
 
 
 async def test_work_under_watch_is_cancelled_when_the_client_leaves() -> None:
-    found, _ = connection(GONE)
+    found, _ = connection(GONE, limits=PATIENT)
     with pytest.raises(ClientGone), found.watch():
-        await asyncio.sleep(5)
+        await asyncio.sleep(60)
 
 
 async def test_work_under_watch_is_cancelled_when_its_time_is_over() -> None:
     found, _ = connection()
     with pytest.raises(CallTimeout), found.watch():
-        await asyncio.sleep(5)
+        await asyncio.sleep(60)
 
 
 async def test_a_watch_that_saw_nothing_leaves_nothing_behind() -> None:
-    found, _ = connection()
+    found, _ = connection(limits=Limits(call_seconds=2))
     before = len(asyncio.all_tasks())
     with found.watch():
         await asyncio.sleep(0.1)
     await asyncio.sleep(0)
     assert len(asyncio.all_tasks()) == before
-    await asyncio.sleep(0.5)  # the call's time passes, and nobody is cancelled any more
+    await asyncio.sleep(2.1)  # the call's time passes, and nobody is cancelled any more
 
 
 async def test_a_foreign_cancellation_stays_one() -> None:
-    found, _ = connection()
+    found, _ = connection(limits=PATIENT)
+    watched = asyncio.Event()
 
     async def work() -> None:
         with found.watch():
-            await asyncio.sleep(5)
+            await asyncio.sleep(0.1)  # the watch is on its connection by then
+            watched.set()
+            await asyncio.sleep(60)
 
     task = asyncio.create_task(work())
-    await asyncio.sleep(0.1)
+    await watched.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

@@ -12,7 +12,7 @@ import httpx
 from regalia.identity import ROLES
 from serving import Server
 
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 HOLDING = """
 schema: 1
 name: holding

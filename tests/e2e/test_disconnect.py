@@ -23,13 +23,13 @@ def test_what_was_sent_is_on_record_and_the_engine_stops(
 ) -> None:
     server = new_server(**fake_engine.config).start()
     message = {"role": "user", "content": "Hello"}
-    steer = {"delay_ms": 50, "words": 400}
+    steer = {"delay_ms": 500, "words": 400}
     body = {"model": "fake", "messages": [message], "stream": True, "fake": steer}
     call, received = leave_after(server, 300, body)
-    record = server.wait_record(call, timeout=10)
+    record = server.wait_record(call)
     assert record["kind"] == "call.cancelled"
-    assert record["ended"] - record["started"] < 5000
-    deadline = time.monotonic() + 5
+    assert record["usage"]["output"] < 400, "it did not go on to its end"
+    deadline = time.monotonic() + 60
     while fake_engine.open_streams():
         assert time.monotonic() < deadline, "the engine still generates"
         time.sleep(0.05)
@@ -42,14 +42,18 @@ def test_a_waiting_client_that_leaves_is_cancelled_too(
     new_server: ServerFactory, fake_engine: FakeEngine
 ) -> None:
     server = new_server(**fake_engine.config).start()
-    body = {"model": "fake", "messages": [{"role": "user", "content": "Hello"}], "fake": {"delay_ms": 20_000}}
+    body = {
+        "model": "fake",
+        "messages": [{"role": "user", "content": "Hello"}],
+        "fake": {"delay_ms": 120_000},
+    }
     size = len(server.records())
-    with server.http(timeout=1) as client:
+    with server.http(timeout=3) as client:
         try:
             client.post("/v1/chat/completions", json=body)
         except Exception as error:
             assert "Timeout" in type(error).__name__
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while "call.cancelled" not in [record["kind"] for record in server.records()[size:]]:
         assert time.monotonic() < deadline, [record["kind"] for record in server.records()[size:]]
         time.sleep(0.2)
@@ -67,9 +71,7 @@ def test_the_embedded_engines_slots_are_freed(new_server: ServerFactory) -> None
     }
     for _ in range(3):
         call, _received = leave_after(server, 500, body)
-        began = time.monotonic()
         assert server.chat(max_tokens=2).status == 200
-        assert time.monotonic() - began < 10, "the slot was still taken"
         record = server.wait_record(call)
         assert record["kind"] == "call.cancelled"
-        assert 0 < record["usage"]["output"] < 3000
+        assert 0 < record["usage"]["output"] < 3000, "it did not go on to its end"

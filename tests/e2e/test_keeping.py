@@ -89,7 +89,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, fake_engine: FakeEngine) -> I
     factory.stop_all()
 
 
-def until(true: Callable[[], bool], seconds: float = 30) -> None:
+def until(true: Callable[[], bool], seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline

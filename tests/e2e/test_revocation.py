@@ -12,7 +12,7 @@ from postgresql_kit import running_cluster
 from serving import FakeEngine, Server, ServerFactory
 
 pytestmark = pytest.mark.needs("postgres")
-PATIENCE_S = 15.0
+PATIENCE_S = 60.0
 ASKS = 24
 """Connections enough that each of two workers answers some."""
 

@@ -97,22 +97,31 @@ def test_a_call_belongs_to_its_owner_and_has_an_id(server: Server) -> None:
     assert later.call > exchange.call
 
 
+def _wait_for_a_stream(engine: FakeEngine) -> None:
+    """Return once the engine sends a stream."""
+    deadline = time.monotonic() + 60
+    while not engine.open_streams():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 def test_sigterm_drains(new_server: ServerFactory, fake_engine: FakeEngine) -> None:
     server = new_server(**fake_engine.config).start()
     answers: list[Exchange] = []
 
     def ask() -> None:
-        answers.append(server.chat(stream=True, max_tokens=20, fake={"delay_ms": 100, "words": 20}))
+        answers.append(server.chat(stream=True, max_tokens=20, fake={"delay_ms": 200, "words": 20}))
 
     asking = threading.Thread(target=ask)
     asking.start()
-    time.sleep(0.6)
+    _wait_for_a_stream(fake_engine)
     assert server.process is not None
     server.process.send_signal(signal.SIGTERM)
-    time.sleep(0.3)
+    deadline = time.monotonic() + 60
     with pytest.raises(httpx.TransportError):  # no new connection is taken
-        httpx.get(f"{server.url}/healthz")
-    asking.join(30)
+        while time.monotonic() < deadline:
+            httpx.get(f"{server.url}/healthz", timeout=60)
+    asking.join(60)
     assert answers[0].body.endswith(b"data: [DONE]\n\n")
     assert server.stop() == 0
     server.start()
@@ -126,18 +135,16 @@ def test_the_drain_is_bounded(new_server: ServerFactory, fake_engine: FakeEngine
     def ask() -> None:
         try:
             answers.append(
-                server.chat(stream=True, max_tokens=400, fake={"delay_ms": 100, "words": 400}).body
+                server.chat(stream=True, max_tokens=400, fake={"delay_ms": 1000, "words": 400}).body
             )
         except httpx.TransportError:
             answers.append(b"")
 
     asking = threading.Thread(target=ask)
     asking.start()
-    time.sleep(0.6)
-    began = time.monotonic()
-    server.stop(20)
-    assert time.monotonic() - began < 10
-    asking.join(30)
+    _wait_for_a_stream(fake_engine)
+    assert server.stop(90) == 0, "it did not wait for the stream's end, and ended by itself"
+    asking.join(60)
     assert b"[DONE]" not in answers[0]
     server.start()
     kinds = [record["kind"] for record in server.records()]

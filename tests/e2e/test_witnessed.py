@@ -41,7 +41,7 @@ class Witness:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             try:
                 httpx.get(f"http://127.0.0.1:{self.port}/", timeout=2)
@@ -133,11 +133,12 @@ def test_losing_a_witness_shows_and_answers_go_on(town: Town, tmp_path: Path) ->
     town.witnesses[1].stop()
     call, _ = _ask(town, tmp_path)
     assert _receipt(town, call).status_code == 200, "a receipt is signed at once"
-    time.sleep(2)
+    deadline = time.monotonic() + 60
     with town.server.http() as client:
-        state = client.get("/readyz").json()
+        while "not cosigned" not in (state := client.get("/readyz").json())["witnesses"]:
+            assert time.monotonic() < deadline, state
+            time.sleep(0.1)
     assert state["ready"]
-    assert "not cosigned" in state["witnesses"]
     town.witnesses[1].serve()
     assert _receipt(town, call, "?witnessed=true").status_code == 200, (
         "and it matures when the witness is back"
@@ -150,7 +151,7 @@ def test_refusing_without_witnesses_is_the_operators_choice(town: Town, tmp_path
     town.server.start()
     _ask(town, tmp_path)
     town.witnesses[0].stop()
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         exchange = town.server.chat()
         if exchange.status == 503:
@@ -158,7 +159,7 @@ def test_refusing_without_witnesses_is_the_operators_choice(town: Town, tmp_path
         time.sleep(0.5)
     assert exchange.json["error"]["code"] == "audit_unavailable"
     town.witnesses[0].serve()
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline and town.server.chat().status != 200:
         time.sleep(0.5)
     assert town.server.chat().status == 200, "service resumes by itself"

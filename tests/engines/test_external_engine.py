@@ -72,8 +72,8 @@ async def test_it_becomes_ready_when_it_answers_and_unready_when_it_does_not(tmp
         await engine.start()
     assert not engine.ready
     async with FakeServer(models, tmp_path / "engine.sock"):
-        await until(lambda: engine.ready, 5)
-    await until(lambda: not engine.ready, 5)
+        await until(lambda: engine.ready)
+    await until(lambda: not engine.ready)
     assert engine.problem
     await engine.stop(0)
 
@@ -101,7 +101,7 @@ async def test_stopping_waits_for_what_is_under_way(fake_engine: FakeEngine) -> 
     engine = external(f"{fake_engine.url}/v1")
     await engine.start()
     asked = asyncio.create_task(engine.ask("chat.completions", {**CHAT, "fake": {"delay_ms": 300}}))
-    await until(lambda: engine.in_flight == 1, 5)
+    await until(lambda: engine.in_flight == 1)
     await engine.stop(5)
     reply, _ = await asked
     assert reply.status == 200

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from regalia.engines import Endpoint, EngineBroken, EngineClient, EngineUnavailable, Timeouts
 from regalia.engines.http1 import Connection, ConnectionBroken
 
-QUICK = Timeouts(connect=2.0, first_byte=2.0, between=2.0, total=5.0)
+QUICK = Timeouts(connect=30.0, first_byte=30.0, between=30.0, total=60.0)
 
 
 class Transport(asyncio.Transport):

@@ -94,7 +94,7 @@ async def test_a_process_that_ends_is_announced_and_started_again() -> None:
     await supervisor.start()
     assert supervisor.ready
     engine.processes[0].over.set()
-    await until(lambda: supervisor.starts == 2 and supervisor.ready, 5)
+    await until(lambda: supervisor.starts == 2 and supervisor.ready)
     await supervisor.stop()
     assert not supervisor.ready
     assert engine.calls == [
@@ -107,9 +107,9 @@ async def test_a_frozen_process_is_killed_without_grace() -> None:
     supervisor = Supervisor(engine, FAST)
     await supervisor.start()
     engine.healthy = False
-    await until(lambda: not supervisor.ready, 5)
+    await until(lambda: not supervisor.ready)
     engine.healthy = True
-    await until(lambda: supervisor.starts == 2, 5)
+    await until(lambda: supervisor.starts == 2)
     assert engine.processes[0].ended == [0.0]
     assert "stopped: it failed its probe: no token" in engine.calls
     await supervisor.stop()
@@ -139,7 +139,7 @@ async def test_an_engine_whose_start_is_not_recorded_takes_no_traffic() -> None:
     assert supervisor.problem == "the ledger is full"
     assert engine.processes[0].ended
     engine.refuse_start = None
-    await until(lambda: supervisor.ready, 5)
+    await until(lambda: supervisor.ready)
     await supervisor.stop()
     assert [call for call in engine.calls if call != "up"] == ["started", "stopped: stopped"]
 
@@ -151,7 +151,7 @@ async def test_an_unexpected_error_is_a_failed_start_not_a_silent_end() -> None:
     with pytest.raises(EngineUnavailable, match="oops"):
         await supervisor.start()
     engine.broken_start = None
-    await until(lambda: supervisor.ready, 5)
+    await until(lambda: supervisor.ready)
     await supervisor.stop()
 
 

@@ -53,7 +53,7 @@ class MortalEngine:
 
     def _start(self) -> subprocess.Popen[bytes]:
         process = subprocess.Popen([sys.executable, str(ENGINE), str(self.port)])
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             try:
                 httpx.get(f"http://127.0.0.1:{self.port}/v1/models", timeout=1)
@@ -317,7 +317,7 @@ def drive(house: House, engine: MortalEngine, calls: int, rounds: int) -> str:
 
 def wait_until_closed(house: House) -> list[dict[str, Any]]:
     """The log's records once every admitted call has its outcome."""
-    deadline = time.monotonic() + 40
+    deadline = time.monotonic() + 90
     while True:
         try:
             published, records = house.server.log_size(), house.server.records()
