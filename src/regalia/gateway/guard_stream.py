@@ -2,8 +2,9 @@
 
 The text of a stream runs in lanes: one for each choice and field. An event waits until all the text that it
 carries is clear: at least `window` code points stand behind it in its lane, or the lane has ended, and every
-rail that may keep text back has looked at it together with as much text before it. Events leave in the order
-in which they came, byte for byte where nothing was changed.
+rail that may keep text back has looked at it together with as much text before it. What may be the beginning
+of a finding longer than that is held until it ends or turns out to be none. Events leave in the order in
+which they came, byte for byte where nothing was changed.
 """
 
 from collections.abc import Iterator, Mapping
@@ -24,8 +25,9 @@ from regalia.policy.scan import MAX_HITS, Text, scan_all
 STEP, SLOW_STEP = 64, 256
 """How much new text is awaited before rails look again; more where looking costs time."""
 
-LONGEST_FINDING = 2048
-"""What is found and grows longer than this is decided on as it is."""
+MOST_HELD = 24_576
+"""How much of a lane, in code points, is held back for a finding that has not ended. What is found and grows
+longer is decided on as it is; a rail that would wait for more of a text has failed."""
 
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
@@ -42,6 +44,7 @@ class Lane:
         "cleared",
         "edits",
         "ended",
+        "held",
         "inside",
         "json",
         "number",
@@ -57,6 +60,7 @@ class Lane:
         self.json = json  # the arguments of a tool call
         self.inside = False  # whether `tail` begins within a string of that JSON
         self.base = self.cleared = self.scanned = 0
+        self.held = 0  # from there on it may yet become a finding
         self.tail = ""
         self.whole: list[str] = []
         self.edits: list[Edit] = []
@@ -149,8 +153,8 @@ class StreamGuard:
         else:
             await self._take_response(event)
         self._queue.append(event)
-        if any(lane.ended or lane.end - lane.scanned >= self._step or not self._window
-               for lane in self._lanes.values() if lane.cleared < lane.end):  # fmt: skip
+        if any(lane.ended or lane.end - lane.scanned >= max(self._step, len(lane.tail) >> 4)
+               or not self._window for lane in self._lanes.values() if lane.cleared < lane.end):  # fmt: skip
             await self._advance()
         return self._leave()
 
@@ -245,7 +249,9 @@ class StreamGuard:
             self._clear(lane, decision)
 
     async def _look(self, lanes: list[Lane]) -> Decision:
-        scans = await self._scan(self._deciding, [Text(lane.tail, lane.sides) for lane in lanes])
+        scans = await self._scan(
+            self._deciding, [Text(lane.tail, lane.sides, ended=lane.ended) for lane in lanes]
+        )
         for rail, scan in scans.items():
             if scan.failure:
                 self._failures[rail] = scan.failure
@@ -259,12 +265,22 @@ class StreamGuard:
             if len(hits) > MAX_HITS:
                 self._failures[rail] = "too_many"
         for lane in lanes:
-            lane.scanned = lane.end
+            lane.scanned = lane.held = lane.end
+        self._hold(lanes, scans)
         decision = self._decide()
         if decision.action == "block":
             raise self._guard.blocked(decision)
         self._holding = self._holding or decision.action == "hold"
         return decision
+
+    def _hold(self, lanes: list[Lane], scans: Mapping[str, Scan]) -> None:
+        """Hold what may yet become a finding."""
+        for rail, scan in scans.items():
+            for number, begins in scan.unfinished:
+                lane = lanes[number]
+                lane.held = min(lane.held, lane.base + begins)
+                if lane.end - max(lane.held, lane.cleared) > MOST_HELD:
+                    self._failures[rail] = "unreadable"
 
     def _decide(self) -> Decision:
         scans = {
@@ -299,12 +315,9 @@ class StreamGuard:
         limit = lane.end if lane.ended else max(lane.cleared, lane.end - self._window)
         spans = [hit for hit in decision.redactions if hit.text == lane.number]
         if not lane.ended:
-            limit = min(limit, lane.base + unfinished(lane.tail))
+            limit = min(limit, lane.base + unfinished(lane.tail), lane.held)
             for hit in spans:
-                if (
-                    hit.finding.start < limit < hit.finding.end
-                    and limit - hit.finding.start < LONGEST_FINDING
-                ):
+                if hit.finding.start < limit < hit.finding.end and limit - hit.finding.start < MOST_HELD:
                     limit = max(lane.cleared, hit.finding.start)
         near = [_within(hit, lane) for hit in spans if hit.finding.end > lane.cleared]
         edits = self._guard.edits_of(lane.tail, near)

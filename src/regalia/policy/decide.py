@@ -30,10 +30,15 @@ class Hit(msgspec.Struct, frozen=True, gc=False):
 
 
 class Scan(msgspec.Struct, frozen=True):
-    """What a rail's detector has found, or why it could not look: "timeout", "error", "unreadable" …"""
+    """What a rail's detector has found, or why it could not look: "timeout", "error", "unreadable" …
+
+    `unfinished` are texts that go on, by their numbers, each with the place from which on it may yet become a
+    finding.
+    """
 
     hits: tuple[Hit, ...] = ()
     failure: str = ""
+    unfinished: tuple[tuple[int, int], ...] = ()
 
 
 class Ran(msgspec.Struct, frozen=True):

@@ -8,13 +8,13 @@ they spell.
 import asyncio
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import cast
 
 import msgspec
 import structlog
 
-from regalia.policy.compiled import Plan, Rule, applies
+from regalia.policy.compiled import Plan, Rule, applies, window_of
 from regalia.policy.condition import ConditionFailed, Facts
 from regalia.policy.decide import NOTHING_FOUND, Hit, Scan
 from regalia.policy.detector import MAX_TEXT, OVERLAP, Detector, SlowDetector
@@ -39,11 +39,15 @@ Span = Callable[[int, int], tuple[int, int]]
 
 
 class Text(msgspec.Struct, frozen=True, eq=False):
-    """A text to look at, and on which sides it stands. What can't be read (a picture) is not `readable`."""
+    """A text to look at, and on which sides it stands. What can't be read (a picture) is not `readable`.
+
+    A text of a stream has not `ended` where it goes on.
+    """
 
     text: str
     sides: frozenset[str]
     readable: bool = True
+    ended: bool = True
 
 
 class TimeOver(Exception):
@@ -84,6 +88,8 @@ def _is_silent(plan: Plan, looked: "Looked") -> bool:
                 return False
             for detector in plan.readers(text.sides):
                 if looked.find(detector, number, until):
+                    return False
+                if not text.ended and looked.unfinished(detector, number) < len(text.text):
                     return False
     except Exception:  # a rail that could not look says so itself, when it looks again
         return False
@@ -161,15 +167,10 @@ class Looked:
 
     def _look(self, detector: Detector, number: int, until: float) -> list[Finding]:
         text = self.texts[number].text
-        if getattr(detector, "raw", False):
-            views = [View(text)]
-        else:
-            known = self._views.get(number)
-            views = self._views[number] = views_of(text) if known is None else known
         found: dict[tuple[str, int, int], Finding] = {}
-        for view in views:
+        for view in self._views_for(detector, number):
             whole = len(view.text) <= MAX_TEXT
-            for begins, piece in ((0, view.text),) if whole else pieces(view.text):
+            for begins, piece in ((0, view.text),) if whole else pieces(view.text, detector):
                 for finding in detector.find(piece):
                     placed = view.place(finding, begins, len(text))
                     found.setdefault((placed.kind, placed.start, placed.end), placed)
@@ -177,17 +178,48 @@ class Looked:
                     raise TimeOver
         return list(found.values()) if found else []
 
+    def unfinished(self, detector: Detector, number: int) -> int:
+        """From where on one of the texts, which goes on, may yet become what the detector would find.
+
+        Its window counts what is read: what is not (invisible characters, escapes) pushes nothing out of it.
+        """
+        text = self.texts[number].text
+        opens = getattr(detector, "unfinished", None)
+        window = window_of(detector)
+        begins = len(text)
+        for view in self._views_for(detector, number):
+            size = len(view.text)
+            place = size if opens is None else opens(view.text)
+            if size < len(text):
+                place = min(place, max(0, size - window))
+            if place < size:
+                begins = min(begins, view.origin(place))
+        return begins
+
+    def _views_for(self, detector: Detector, number: int) -> "list[View]":
+        if getattr(detector, "raw", False):
+            return [View(self.texts[number].text)]
+        known = self._views.get(number)
+        if known is None:
+            known = self._views[number] = views_of(self.texts[number].text)
+        return known
+
 
 def _run(rule: Rule, looked: Looked, until: float) -> Scan:
     detector = cast(Detector, rule.detector)
     hits: list[Hit] = []
+    unfinished: list[tuple[int, int]] = []
     try:
         for number, text in enumerate(looked.texts):
-            if not rule.sides.isdisjoint(text.sides) and (found := looked.find(detector, number, until)):
+            if rule.sides.isdisjoint(text.sides):
+                continue
+            if found := looked.find(detector, number, until):
                 _keep(rule, hits, number, found)
+            if not text.ended and (begins := looked.unfinished(detector, number)) < len(text.text):
+                unfinished.append((number, begins))
     except Exception as error:  # whatever it is, the rail could not look: that is what the record says
         return _failed(rule, error)
-    return Scan(tuple(hits)) if hits else NOTHING_FOUND
+    return Scan(tuple(hits), unfinished=tuple(unfinished)) if hits or unfinished else NOTHING_FOUND
 
 
 async def _look_slowly(rule: Rule, scan: Scan, texts: Sequence[Text]) -> Scan:
@@ -236,6 +268,12 @@ class View:
     def __init__(self, text: str, *back: Span) -> None:
         self.text = text
         self._back = back
+
+    def origin(self, position: int) -> int:
+        """Where a character that is read stands in the text as it came."""
+        for back in self._back:
+            position, _ = back(position, position)
+        return position
 
     def place(self, found: Finding, begins: int, length: int) -> Finding:
         """A finding in the piece that begins there, placed in the text as it came."""
@@ -296,9 +334,16 @@ def spell_out(text: str) -> tuple[str, Span] | None:
     return "".join(parts), back
 
 
-def pieces(text: str) -> Iterable[tuple[int, str]]:
-    """The text in pieces that detectors take, each with where it begins."""
-    if len(text) <= MAX_TEXT:
-        return ((0, text),)
-    step = MAX_TEXT - OVERLAP
-    return ((begins, text[begins : begins + MAX_TEXT]) for begins in range(0, len(text) - OVERLAP, step))
+def pieces(text: str, detector: object = None) -> Iterator[tuple[int, str]]:
+    """The text in pieces that detectors take, each with where it begins.
+
+    Two pieces share OVERLAP, or as much more as the detector takes for the beginning of a finding.
+    """
+    unfinished = getattr(detector, "unfinished", len)
+    begins = 0
+    while True:
+        piece = text[begins : begins + MAX_TEXT]
+        yield begins, piece
+        if begins + MAX_TEXT >= len(text):
+            return
+        begins += max(MAX_TEXT // 2, min(MAX_TEXT - OVERLAP, unfinished(piece)))

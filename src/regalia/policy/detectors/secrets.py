@@ -60,7 +60,14 @@ _PEM_END = re.compile(r"-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
 _PEM_BODY = re.compile(r"[A-Za-z0-9+/=\s\\]{64,}+\Z")
 _PEM_LONGEST = 16_384
 
+_JWT_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-."
+_JWT_MOST = ((4096,), (4096, 8192), (4096, 8192, 2048))
+"""How long the pieces of a JSON web token are, at most, when one, two or three of them have begun."""
+
 _URL = re.compile(r"[a-z][a-z0-9+.-]{1,20}://[^\s:/@]{1,128}:([^\s/@]{3,256})@")
+
+_URL_BEGUN = re.compile(r"[a-z][a-z0-9+.-]{1,20}://[^\s:/@]{1,128}:[^\s/@]{0,256}\Z")
+_URL_LONGEST = 512
 
 _NAMES = (
     "password", "passwd", "passphrase", "secret", "token", "apikey", "api_key", "api-key", "api key",
@@ -72,6 +79,10 @@ _ASSIGNED = re.compile(
     r"""["']?(?:[ ]?(?:is|ialah|adalah|ni|là|ist|est|es|هي))?[ \t]{0,2}"""
     r"""(?:=>|:=|=|:|：|[ ](?:is|ialah|adalah|ni|là|ist)[ ]|[ ])[ \t]{0,3}(["'`]?)([^\s"'`<>]{6,512})"""
 )
+_LONGEST_VALUE = 512
+_MORE = re.compile(r"[A-Za-z0-9+/=_.-]{0,16384}+")
+"""How a value of that length may go on: encoded keys are long."""
+
 _SURE = re.compile(r"""["']?[ \t]{0,2}(?:=>|:=|=|:|：)""")
 _PLACEHOLDER = re.compile(
     r"(?i)(?:x{4,}|\*{3,}|\.{3,}|\$\{|\{\{|<|your|example|changeme|placeholder|redacted|none|null|true|false|process\.env"
@@ -113,6 +124,13 @@ class Secrets:
                 known.append((start, end))
         return found
 
+    def unfinished(self, text: str) -> int:
+        """Where a token, an address or a value begins that the text's end leaves open.
+
+        A private key is found from its first line on, and every other form sooner than a window is full.
+        """
+        return min(_token_begun(text), _url_begun(text), _value_begun(text))
+
 
 def _finding(kind: str, span: tuple[int, int], score: float, strength: Strength) -> Finding:
     return Finding(kind, span[0], span[1], score, strength, NAME)
@@ -140,6 +158,51 @@ def _private_keys(text: str) -> Iterator[tuple[int, int]]:
         yield begin.start(), end.end() if end else min(len(text), begin.end() + _PEM_LONGEST)
 
 
+def _token_begun(text: str) -> int:
+    """Where a JSON web token begins that may go on at the end of the text."""
+    run = last = len(text.rstrip(_JWT_LETTERS))
+    dots = len(text)
+    for _ in _JWT_MOST:  # what stands before the third dot from the end has ended
+        dots = text.rfind(".", run, dots) if dots >= 0 else dots
+        last = dots + 1
+    at = text.find("eyJ", max(run, last))
+    while at >= 0:
+        if at == 0 or not (text[at - 1].isalnum() or text[at - 1] == "_"):
+            begun = text[at + 3 : at + 3 + sum(_JWT_MOST[2]) + 3].split(".")
+            if len(begun) <= len(_JWT_MOST) and at + 3 + sum(map(len, begun)) + len(begun) - 1 == len(text):
+                most = _JWT_MOST[len(begun) - 1]
+                if all(map(int.__le__, map(len, begun), most)) and all(len(one) >= 8 for one in begun[:-1]):
+                    return at
+        at = text.find("eyJ", at + 3)
+    return len(text)
+
+
+def _url_begun(text: str) -> int:
+    """Where an address with a password begins that may go on at the end of the text."""
+    begins = max(0, len(text) - _URL_LONGEST)
+    found = _URL_BEGUN.search(text, begins) if text.find("://", begins) >= 0 else None
+    return found.start() if found else len(text)
+
+
+def _value_begun(text: str) -> int:
+    """Where the value of a telling name begins that may go on at the end of the text."""
+    begins = max(0, len(text) - 2 * _LONGEST_VALUE)
+    lower = text[begins:].lower()
+    if begins + len(lower) != len(text):
+        lower = text[begins:]
+    ends = (begins + at + len(name) for name in _names_in(lower) for at in _places(lower, name))
+    values = (value for end in ends if (value := _ASSIGNED.match(text, end)))
+    return min(
+        (value.start(2) for value in values if _value_end(text, value) == len(text)), default=len(text)
+    )
+
+
+def _value_end(text: str, value: re.Match[str]) -> int:
+    """Where a value ends: one that is as long as it may be goes on as an encoded key."""
+    more = _MORE.match(text, value.end()) if len(value[2]) == _LONGEST_VALUE else None
+    return more.end() if more else value.end()
+
+
 def _names_in(lower: str) -> list[str]:
     """The telling names in a text in lower case."""
     names: list[str] = []
@@ -161,7 +224,7 @@ def _assigned(text: str, lower: str, names: list[str]) -> Iterator[tuple[int, in
         sure = _SURE.match(text, place) is not None
         if _is_secret(secret, password, sure):
             start = value.start(2)
-            done = start + len(secret)
+            done = start + len(secret) if value.end() < start + _LONGEST_VALUE else _value_end(text, value)
             yield start, done, 0.85 if sure else 0.7
 
 
