@@ -185,6 +185,32 @@ def test_each_one_without_a_limit_of_its_own_has_the_common_one() -> None:
             ask(key)
 
 
+@pytest.mark.parametrize(
+    ("budgets", "limits"),
+    [
+        ((), (Limit("project:p", requests=3),)),
+        ((), (Limit("project:p", tokens=2000),)),
+        ((), (Limit("organisation:o", concurrent=3),)),
+        ((Budget("b", "project:p", "month", "tokens", 2000),), ()),
+    ],
+)
+def test_more_keys_of_a_project_do_not_make_it_more(
+    budgets: tuple[Budget, ...], limits: tuple[Limit, ...]
+) -> None:
+    made = metering(*budgets, limits=limits)
+    passed = 0
+    for number in range(20):
+        try:
+            made.reserve(
+                "o", "p", f"key {number}", f"user {number}", "chat.completions", "m", dict(BODY), 100, NOON
+            )
+        except ApiError as error:
+            assert error.status == 429
+        else:
+            passed += 1
+    assert 0 < passed <= 3
+
+
 def test_a_call_that_one_limit_refuses_is_counted_by_none() -> None:
     made = metering(
         Budget("small", "project:p", "month", "tokens", 100),
