@@ -5,18 +5,21 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from regalia.audit.cursor import Cursor, CursorDamaged
 from regalia.audit.destinations import DeliveryFailed, EventFile, destination_of
 from regalia.audit.export import Export, exporting, published_size
 from regalia.config import AuditExport
 from regalia.ledger.writing import encode_bundle
+from regalia.notes import checkpoint_text
 from regalia_verify.note import Checkpoint
 from regalia_verify.record import canonical
 from regalia_verify.source import TILE_WIDTH, entries_path
@@ -41,7 +44,7 @@ class PaperLog:
             path = self.folder / entries_path(n // TILE_WIDTH, len(part))
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(encode_bundle(part))
-        text = Checkpoint(ORIGIN, len(self.entries), b"\x01" * 32).text()
+        text = checkpoint_text(Checkpoint(ORIGIN, len(self.entries), b"\x01" * 32))
         (self.folder / "checkpoint").write_text(text + "\n— a signature\n")
         return self
 
@@ -146,6 +149,49 @@ def test_what_is_not_taken_is_sent_again_before_anything_else(log: PaperLog) -> 
     first = numbers(destination.taken)
     assert first[:512] == [*range(256), *range(256)]
     assert first[512:] == list(range(256, 600))
+
+
+def test_the_thread_outlives_what_nobody_foresaw_and_leaves_nothing_out(
+    log: PaperLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("regalia.audit.export.LOOK_S", 0.01)
+    monkeypatch.setattr("regalia.audit.export.FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr("regalia.audit.export.LONGEST_PAUSE_S", 0.02)
+    failing, stop, told = threading.Event(), threading.Event(), threading.Event()
+    failing.set()
+
+    class Surprising(Unreliable):
+        """A destination that fails as nobody has foreseen."""
+
+        def deliver(self, events: Sequence[dict[str, Any]]) -> None:
+            if failing.is_set() and len(self.taken) >= TILE_WIDTH:
+                if export.state.attempts >= 2:
+                    told.set()
+                raise ZeroDivisionError("a surprise")
+            super().deliver(events)
+
+    destination = Surprising()
+    cursor = Cursor(log.data_dir / "audit", ORIGIN, "z")
+    export = Export(log.folder, ORIGIN, cursor, destination)
+    with capture_logs() as logs:
+        thread = threading.Thread(target=export.run, args=[stop])
+        thread.start()
+        try:
+            assert told.wait(60)
+            assert cursor.read() == TILE_WIDTH  # what was delivered, and not a record more
+            assert export.told == f"failing: {600 - TILE_WIDTH} records wait, the first is {TILE_WIDTH}"
+            failing.clear()
+            deadline = time.monotonic() + 60
+            while (export.waiting or export.state.failure) and time.monotonic() < deadline:
+                time.sleep(0.01)
+        finally:
+            stop.set()
+            thread.join(60)
+    assert numbers(destination.taken) == list(range(600))
+    assert (export.told, export.state.attempts) == ("ok", 0)
+    (line,) = [line for line in logs if line["event"] == "audit events are not delivered"]
+    assert line["reason"] == "ZeroDivisionError: a surprise"
+    assert isinstance(line["exc_info"], ZeroDivisionError)
 
 
 def test_the_cursor_is_of_one_log_and_one_destination(tmp_path: Path) -> None:

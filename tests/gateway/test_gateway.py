@@ -138,12 +138,13 @@ class House:
         self.data_dir = data_dir
 
     def gateway(self, engine: ScriptedEngine, concurrent_calls: int = 8) -> Gateway:
+        self.metering = Metering()
         return Gateway(
             self.ledger,
             Fleet([engine]),
             Pseudonyms(b"s" * 32),
             Metrics(),
-            Metering(),
+            self.metering,
             concurrent_calls=concurrent_calls,
             response_bytes=10_000,
         )
@@ -337,6 +338,20 @@ async def test_an_engine_that_ends_after_it_was_chosen_is_503_off_the_record(
         await answer(house.gateway(engine))
     assert (raised.value.status, raised.value.code) == (503, "engine_unavailable")
     assert house.ledger.size == size
+
+
+async def test_a_model_that_nothing_serves_is_404_and_nothing_is_kept_of_its_name(house: House) -> None:
+    gateway = house.gateway(ScriptedEngine(ANSWER))
+    size = house.ledger.size
+    for number in range(100):
+        body = json.dumps({"model": f"unknown-{number}", "messages": [{"role": "user", "content": "hi"}]})
+        with pytest.raises(ApiError) as raised:
+            await answer(gateway, body.encode())
+        assert (raised.value.status, raised.value.code) == (404, "model_not_found")
+    assert "unknown" not in repr(house.metering.__dict__.values())
+    assert (house.metering._plans, house.ledger.size) == ({}, size)
+    await answer(gateway)
+    assert len(house.metering._plans) == 1
 
 
 async def test_more_calls_than_allowed_are_refused_off_the_record(house: House) -> None:

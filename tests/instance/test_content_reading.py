@@ -38,7 +38,7 @@ async def test_an_auditor_reads_what_a_second_person_granted_and_it_is_on_record
     assert record["kind"] == "content.read"
     assert (record["call"], record["purpose"], record["request"]) == (CALL, PURPOSE, request.id)
     assert record["by"] == asked.at.who(f"user:{auditor.user}")
-    (read,) = await tenancy.list_reads(asked.at, officer, "default")
+    (read,) = (await tenancy.list_reads(asked.at, officer, "default"))["data"]
     assert (read.reader, read.record, read.purpose) == (f"user:{auditor.user}", said.record, PURPOSE)
     asked.now += 600_000
     assert await refused(tenancy.read_content(asked.at, auditor, CALL)) == (403, "content_not_granted")
@@ -149,7 +149,7 @@ async def test_an_auditor_of_another_project_finds_no_call(asked: World) -> None
         tenancy.list_requests(asked.at, stranger, "default"),
     ):
         assert (await refused(attempt))[0] == 404
-    assert await tenancy.list_requests(asked.at, stranger) == []
+    assert (await tenancy.list_requests(asked.at, stranger))["data"] == []
     assert len(asked.log) == before
 
 

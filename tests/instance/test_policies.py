@@ -300,8 +300,8 @@ async def test_only_reviewers_of_the_place_see_a_review(world: World) -> None:
     reviewer = await world.person("rehema", at("reviewer"))
     auditor = await world.person("otto", at("auditor"))
     await tenancy.create_organisation(world.at, BOSS, "elsewhere")
-    assert [found.id for found in await desk.listed(reviewer)] == ["review_1"]
-    assert await desk.listed(auditor) == []
+    assert [found.id for found in (await desk.listed(reviewer))["data"]] == ["review_1"]
+    assert (await desk.listed(auditor))["data"] == []
     assert (await refused(desk.show(auditor, "review_1")))[0] == 403
     assert (await refused(desk.get(Principal("k", "other", "developer"), "review_1")))[0] == 404
 

@@ -8,9 +8,11 @@ import html
 from typing import Any
 
 import msgspec
-from litestar import Litestar
+from litestar import Litestar, MediaType, Request, Response, get
+from litestar.handlers import HTTPRouteHandler
 
-from regalia.api.tenancy import describe_operations
+from regalia.api.reviews import ANSWER_PREFIX, ANSWER_SUFFIX
+from regalia.api.tenancy import ERRORS, describe_operations
 from regalia.gateway import ROUTES, Route
 
 _ERROR: dict[str, Any] = {
@@ -39,6 +41,43 @@ _STATUSES = {
 }
 
 
+_SCIM_ERROR: dict[str, Any] = {
+    "type": "object",
+    "required": ["schemas", "status", "detail"],
+    "properties": {
+        "schemas": {"type": "array", "items": {"type": "string"}},
+        "status": {"type": "string"},
+        "detail": {"type": "string"},
+        "scimType": {"type": "string"},
+    },
+}
+_ERROR_CONTENT = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
+_CALL = {
+    "description": "The call's id; its receipt is at /v1/receipts/{call}.",
+    "schema": {"type": "string"},
+}
+_FETCH: dict[str, Any] = {
+    "tags": ["reviews"],
+    "operationId": "review_answer",
+    "summary": "The answer to a call that was held for review, once it is released",
+    "description": "For keys of the call's project. The answer is what the call would have been answered.",
+    "parameters": [{"name": "review", "in": "path", "required": True, "schema": {"type": "string"}}],
+    "responses": {
+        "200": {
+            "description": "The answer; of a call that asked for a stream, its events.",
+            "headers": {"x-regalia-call": _CALL},
+            "content": {
+                "application/json": {"schema": {"type": "object"}},
+                "text/event-stream": {"schema": {"type": "string"}},
+            },
+        },
+        **ERRORS,
+        "409": {"description": "Nobody has decided yet, or it is being answered.", "content": _ERROR_CONTENT},
+        "410": {"description": "What was said was erased.", "content": _ERROR_CONTENT},
+    },
+}
+
+
 def describe(site: Litestar) -> dict[str, Any]:
     """The whole API as an OpenAPI 3.1 document."""
     document = site.openapi_schema.to_schema()
@@ -47,23 +86,65 @@ def describe(site: Litestar) -> dict[str, Any]:
     )
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
     schemas |= components | {"Error": _ERROR}
+    for methods in document["paths"].values():
+        for operation in methods.values():
+            _describe_errors(operation)
+    schemas["ScimError"] = _SCIM_ERROR
     for route, struct in zip(ROUTES, structs, strict=True):
         document["paths"][route.path] = {"post": _operation(route, struct)}
     paths, bodies = describe_operations()
     schemas |= bodies
     for path, methods in paths.items():
         document["paths"].setdefault(path, {}).update(methods)
+    document["paths"][f"{ANSWER_PREFIX}{{review}}{ANSWER_SUFFIX}"] = {"post": _FETCH}
     document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
     document["security"] = [{"key": []}]
     return document
 
 
+def _describe_errors(operation: dict[str, Any]) -> None:
+    """Put the errors as they really are in place of those that the framework would answer with."""
+    tags = set(operation.get("tags", ()))
+    responses = operation["responses"]
+    for status in [status for status in responses if status >= "4"]:
+        del responses[status]
+    if "scim" in tags:
+        content = {"application/scim+json": {"schema": {"$ref": "#/components/schemas/ScimError"}}}
+        responses["default"] = {"description": "What is wrong, in SCIM's shape.", "content": content}
+    elif tags & {"operations", "log", "docs"}:
+        responses["default"] = {"description": "What is wrong.", "content": _ERROR_CONTENT}
+    else:
+        responses |= ERRORS
+    if "sign-in" in tags and "text/html" in responses.get("200", {}).get("content", {}):
+        page = {"text/html": {"schema": {"type": "string"}}}
+        responses["default"] = {"description": "What is wrong, on a page.", "content": page}
+
+
+def documentation_handlers() -> list[HTTPRouteHandler]:
+    """The routes that serve the document."""
+    described: list[dict[str, Any]] = []
+
+    def document(request: Request[Any, Any, Any]) -> dict[str, Any]:
+        if not described:  # made once: that takes longer than calls should wait
+            described.append(describe(request.app))
+        return described[0]
+
+    @get("/openapi.json", summary="This document", tags=["docs"])
+    async def openapi(request: Request[Any, Any, Any]) -> Response[bytes]:
+        return Response(msgspec.json.encode(document(request)), media_type=MediaType.JSON)
+
+    @get("/docs", media_type=MediaType.HTML, summary="This document, to be read", tags=["docs"])
+    async def docs(request: Request[Any, Any, Any]) -> Response[str]:
+        return Response(
+            page(document(request)),
+            media_type=MediaType.HTML,
+            headers={"content-security-policy": "default-src 'none'; style-src 'unsafe-inline'"},
+        )
+
+    return [openapi, docs]
+
+
 def _operation(route: Route, struct: dict[str, Any]) -> dict[str, Any]:
-    error = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
-    header = {
-        "description": "The call's id; its receipt is at /v1/receipts/{call}.",
-        "schema": {"type": "string"},
-    }
     answer: dict[str, Any] = {"application/json": {"schema": {"type": "object"}}}
     if "stream" in route.request.__struct_fields__:
         answer["text/event-stream"] = {"schema": {"type": "string"}}
@@ -73,8 +154,10 @@ def _operation(route: Route, struct: dict[str, Any]) -> dict[str, Any]:
         "summary": route.summary,
         "requestBody": {"required": True, "content": {"application/json": {"schema": struct}}},
         "responses": {
-            "200": {"description": "The answer.", "headers": {"x-regalia-call": header}, "content": answer},
-            **{status: {"description": text, "content": error} for status, text in _STATUSES.items()},
+            "200": {"description": "The answer.", "headers": {"x-regalia-call": _CALL}, "content": answer},
+            **{
+                status: {"description": text, "content": _ERROR_CONTENT} for status, text in _STATUSES.items()
+            },
         },
     }
 

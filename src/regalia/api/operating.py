@@ -34,6 +34,7 @@ def readiness(instance: Instance) -> dict[str, Any]:
     return {
         "ready": log is None and instance.fleet.ready,
         "log": log or "ok",
+        "audit_export": instance.export.told if instance.export else "none",
         "witnesses": instance.witnessing.state if instance.witnessing else "none",
         "engines": {name: "ready" if ready else "not ready" for name, ready in engines.items()},
     }

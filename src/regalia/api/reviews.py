@@ -5,10 +5,12 @@ from typing import Annotated, Any
 import msgspec
 from litestar import MediaType, Request, Response, get, post
 from litestar.handlers import HTTPRouteHandler
+from litestar.params import Parameter
 
 from regalia.api.asker import asker
 from regalia.instance import Instance
 from regalia.instance.tenancy.operations import decoded
+from regalia.instance.tenancy.paging import USUAL
 from regalia.policy.reviews import Review, Verdict
 
 ANSWER_PREFIX, ANSWER_SUFFIX = "/v1/regalia/reviews/", "/answer"
@@ -35,10 +37,17 @@ def review_handlers(instance: Instance) -> list[HTTPRouteHandler]:
     desk = instance.reviews
 
     @get("/v1/regalia/reviews", summary="Calls that are held for review", tags=["reviews"])
-    async def listed(request: Req, status: str = "", project: str = "") -> Response[bytes]:
+    async def listed(
+        request: Req,
+        status: str = "",
+        project: str = "",
+        limit: Annotated[int, Parameter(ge=1, le=USUAL.most)] = USUAL.usual,
+        after: str = "",
+    ) -> Response[bytes]:
         """Those that the asker may decide; `status` is open, released, edited, refused or delivered."""
-        found = await desk.listed(asker(instance, request), status, project)
-        return _json({"object": "list", "data": [_told(review) for review in found]})
+        asked = {"status": status, "project": project, "limit": str(limit), "after": after}
+        found = await desk.listed(asker(instance, request), asked)
+        return _json({**found, "data": [_told(review) for review in found["data"]]})
 
     @get("/v1/regalia/reviews/{review:str}", summary="A held call's state", tags=["reviews"])
     async def one(request: Req, review: str) -> Response[bytes]:

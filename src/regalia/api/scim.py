@@ -1,5 +1,6 @@
 """`/scim/v2`: SCIM 2.0 (RFC 7644) for a provisioning client that has the configured bearer token."""
 
+import asyncio
 import hmac
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import UTC, datetime
@@ -28,7 +29,9 @@ from regalia.instance.signin.scim import Kept, Provisioning
 BASE: Final = "/scim/v2"
 MEDIA_TYPE: Final = "application/scim+json"
 LIST_SCHEMA: Final = "urn:ietf:params:scim:api:messages:2.0:ListResponse"
-MAX_BODY: Final = 2 * 1024 * 1024
+OTHERS: Final = "/{other:path}"
+"""Whatever is not there."""
+MAX_BODY: Final = 4 * 1024 * 1024
 _METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _USER_FILTERS: Final = frozenset({"username", "externalid", "id"})
 _GROUP_FILTERS: Final = frozenset({"displayname", "externalid", "id"})
@@ -65,7 +68,7 @@ def scim_handlers(instance: Instance) -> list[HTTPRouteHandler]:
         ("DELETE", "/Groups/{ident:str}", where.remove_group),
     ]
     found = [where.handler([method], path, handle) for method, path, handle in routes]
-    return [*found, where.handler(_METHODS, "/{other:path}", _nothing)]
+    return [*found, where.handler(_METHODS, OTHERS, _nothing)]
 
 
 class _Where:
@@ -79,7 +82,18 @@ class _Where:
     def handler(self, methods: Iterable[str], path: str, handle: Handle) -> HTTPRouteHandler:
         verbs = [HttpMethod(method) for method in methods]
 
-        @route(BASE + path, http_method=verbs, status_code=200, include_in_schema=False)
+        shown = path != OTHERS
+        summary = f"SCIM 2.0 (RFC 7644): {path.replace(':str', '')}"
+
+        @route(
+            BASE + path,
+            http_method=verbs,
+            status_code=200,
+            include_in_schema=shown,
+            operation_id=f"scim {verbs[0].value.lower()} {path}",
+            summary=summary,
+            tags=["scim"],
+        )
         async def answer(request: Req) -> Response[bytes]:
             try:
                 self._authorise(request)
@@ -161,7 +175,8 @@ class _Where:
         changes = read_patch(await _body(request))
         before = (await at.group(_ident(request))).resource
         assert isinstance(before, Group)  # noqa: S101 - `group` gives no other
-        after = await at.change_group(_ident(request), patch_group(before, changes))
+        wanted = await asyncio.to_thread(patch_group, before, changes)  # which may be many, of many
+        after = await at.change_group(_ident(request), wanted)
         return 200, self._group(after)
 
     async def remove_group(self, at: Provisioning, request: Req) -> Answer:

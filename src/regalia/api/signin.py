@@ -39,7 +39,7 @@ def signin_handlers(instance: Instance) -> list[HTTPRouteHandler]:
     at = instance.signin
     gate = _Gate(at)
 
-    @get("/signin", include_in_schema=False, media_type=MediaType.HTML)
+    @get("/signin", summary="The page to sign in at", tags=["sign-in"], media_type=MediaType.HTML)
     async def choose(request: Req, return_to: str = "/") -> Response[str]:
         session = await at.session(gate.cookie(request, SESSION))
         target = local_path(return_to)
@@ -50,7 +50,13 @@ def signin_handlers(instance: Instance) -> list[HTTPRouteHandler]:
             return gate.redirect(target)
         return gate.signin_page(request, target)
 
-    @post("/signin", include_in_schema=False, media_type=MediaType.HTML, status_code=200)
+    @post(
+        "/signin",
+        summary="Sign in with a local account",
+        tags=["sign-in"],
+        media_type=MediaType.HTML,
+        status_code=200,
+    )
     async def local(request: Req) -> Response[str]:
         form = await gate.form(request)
         cookie = gate.cookie(request, FORM)
@@ -70,7 +76,9 @@ def signin_handlers(instance: Instance) -> list[HTTPRouteHandler]:
             return gate.signin_page(request, target, str(error), 401)
         return gate.let_in(signed_in)
 
-    @get("/signin/{provider:str}", include_in_schema=False, media_type=MediaType.HTML)
+    @get(
+        "/signin/{provider:str}", summary="Sign in at a provider", tags=["sign-in"], media_type=MediaType.HTML
+    )
     async def begin(request: Req, provider: str, return_to: str = "/") -> Response[str]:
         try:
             url, cookie = await at.begin(provider, return_to)
@@ -80,7 +88,12 @@ def signin_handlers(instance: Instance) -> list[HTTPRouteHandler]:
             return gate.unusable(provider, error)
         return gate.redirect(url, new_cookie(FLOW, cookie, at.secure, LIFETIME_MS // 1000))
 
-    @get("/signin/{provider:str}/callback", include_in_schema=False, media_type=MediaType.HTML)
+    @get(
+        "/signin/{provider:str}/callback",
+        summary="Where a provider sends a browser back to",
+        tags=["sign-in"],
+        media_type=MediaType.HTML,
+    )
     async def finish(request: Req, provider: str) -> Response[str]:
         try:
             callback = _callback(request.scope["query_string"])
@@ -93,12 +106,12 @@ def signin_handlers(instance: Instance) -> list[HTTPRouteHandler]:
             return gate.unusable(provider, error)
         return gate.let_in(signed_in)
 
-    @get("/signout", include_in_schema=False, media_type=MediaType.HTML)
+    @get("/signout", summary="The page to sign out at", tags=["sign-in"], media_type=MediaType.HTML)
     async def ask(request: Req) -> Response[str]:
         session = await at.session(gate.cookie(request, SESSION))
         return gate.redirect("/signin") if session is None else gate.page(signout_page(session.csrf))
 
-    @post("/signout", include_in_schema=False, media_type=MediaType.HTML, status_code=303)
+    @post("/signout", summary="Sign out", tags=["sign-in"], media_type=MediaType.HTML, status_code=303)
     async def leave(request: Req) -> Response[str]:
         form = await gate.form(request)
         token = gate.cookie(request, SESSION)

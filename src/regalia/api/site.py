@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import anyio
 import structlog
-from litestar import Litestar, MediaType, Request, Response, get
+from litestar import Controller, Litestar, MediaType, Request, Response, get
 from litestar.exceptions import HTTPException
 from litestar.openapi.config import OpenAPIConfig
 from litestar.params import Parameter
@@ -15,7 +15,7 @@ from regalia import __version__
 from regalia.api.asker import asker
 from regalia.api.erasing import erase_handler
 from regalia.api.logfiles import read_log_file
-from regalia.api.openapi import describe, page
+from regalia.api.openapi import documentation_handlers
 from regalia.api.operating import operations_handler, readiness
 from regalia.api.reviews import review_handlers
 from regalia.api.scim import scim_handlers
@@ -33,6 +33,10 @@ from regalia_verify.receipt import TlogProof
 _LOG = structlog.get_logger()
 _MATURE_S = 30.0
 Req = Request[Any, Any, Any]
+
+
+class _NoPages(Controller):
+    """In place of the framework's own pages at /schema, which would load scripts from elsewhere."""
 
 
 def build_site(instance: Instance) -> Litestar:
@@ -122,18 +126,6 @@ def build_site(instance: Instance) -> Litestar:
             raise ApiError(404, "not_found", "The log has no such resource.")
         return Response(found.content, media_type=found.media_type, headers={"cache-control": found.caching})
 
-    @get("/openapi.json", include_in_schema=False)
-    async def openapi(request: Req) -> dict[str, Any]:
-        return describe(request.app)
-
-    @get("/docs", media_type=MediaType.HTML, include_in_schema=False)
-    async def docs(request: Req) -> Response[str]:
-        return Response(
-            page(describe(request.app)),
-            media_type=MediaType.HTML,
-            headers={"content-security-policy": "default-src 'none'; style-src 'unsafe-inline'"},
-        )
-
     return Litestar(
         [
             healthz,
@@ -150,15 +142,14 @@ def build_site(instance: Instance) -> Litestar:
             *review_handlers(instance),
             policy,
             log,
-            openapi,
-            docs,
+            *documentation_handlers(),
         ],
         openapi_config=OpenAPIConfig(
             title="Regalia",
             version=__version__,
             description="Open models behind the OpenAI API, with a verifiable receipt for every answer.",
             use_handler_docstrings=True,
-            render_plugins=[],
+            openapi_controller=_NoPages,  # type: ignore[arg-type]
         ),
         exception_handlers={ApiError: _api_error, HTTPException: _http_error, Exception: _unexpected},
         request_max_body_size=instance.config.limits.body_bytes,

@@ -9,6 +9,7 @@ from litestar.handlers import HTTPRouteHandler
 from regalia.api.asker import asker
 from regalia.instance import Instance
 from regalia.instance.tenancy.operations import OPERATIONS, Operation, decoded
+from regalia.instance.tenancy.paging import Paging
 
 _encode = msgspec.json.Encoder().encode
 
@@ -53,9 +54,9 @@ def describe_operations() -> tuple[dict[str, Any], dict[str, Any]]:
             "summary": operation.summary,
             "parameters": [
                 *(_parameter(name, "path") for name in operation.parameters),
-                *(_parameter(name, "query") for name in operation.query),
+                *(_parameter(name, "query", operation.paging) for name in operation.query),
             ],
-            "responses": {"200": {"description": "Done.", "content": {"application/json": {}}}, **_ERRORS},
+            "responses": {"200": {"description": "Done.", "content": {"application/json": {}}}, **ERRORS},
         }
         if operation.body:
             content = {"application/json": {"schema": schema_of[operation.body]}}
@@ -64,7 +65,7 @@ def describe_operations() -> tuple[dict[str, Any], dict[str, Any]]:
     return paths, components
 
 
-_ERRORS = {
+ERRORS: dict[str, dict[str, Any]] = {
     status: {
         "description": text,
         "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
@@ -75,10 +76,17 @@ _ERRORS = {
         "403": "The key's roles do not permit it.",
         "404": "There is no such thing, or it is none of yours.",
         "409": "It can't be now.",
+        "413": "The body is larger than the limit.",
         "503": "The record can't be made durable, so nothing is done.",
     }.items()
 }
 
 
-def _parameter(name: str, where: str) -> dict[str, Any]:
-    return {"name": name, "in": where, "required": where == "path", "schema": {"type": "string"}}
+def _parameter(name: str, where: str, paging: Paging | None = None) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": "string"}
+    described: dict[str, Any] = {"name": name, "in": where, "required": where == "path", "schema": schema}
+    if name == "limit" and paging is not None:
+        schema |= {"type": "integer", "minimum": 1, "maximum": paging.most, "default": paging.usual}
+    if name == "after":
+        described["description"] = "The `last_id` of the page before, where its `has_more` is true."
+    return described

@@ -2,7 +2,8 @@
 
 It reads what the log has published, a bundle at a time, delivers the batch and then moves the cursor. What is
 not taken is sent again after a pause that grows to a minute, for as long as it takes: nothing is left out and
-nothing overtakes. It runs in a thread of its own and holds nobody up; how far it is behind is in `state`.
+nothing overtakes. It runs in a thread of its own and holds nobody up; how far it is behind is in `state`. The
+thread does not end before it is told to: what nobody foresaw is logged whole, and tried again, too.
 """
 
 import asyncio
@@ -33,11 +34,15 @@ MAX_CHECKPOINT: Final = 512 * 1024
 
 
 class State(msgspec.Struct, frozen=True):
-    """How far the export is: the next record, how many are published, and what fails, if anything does."""
+    """How far the export is: the next record, how many are published, and what fails, if anything does.
+
+    `attempts` is how often in a row it has failed.
+    """
 
     next: int = 0
     published: int = 0
     failure: str = ""
+    attempts: int = 0
 
 
 class Export:
@@ -65,31 +70,46 @@ class Export:
         """How many published records are not delivered yet."""
         return self.state.published - self.state.next
 
+    @property
+    def told(self) -> str:
+        """How it goes, for whoever watches the server: no reason, which might name hosts and paths."""
+        if not self.state.failure:
+            return "ok"
+        return f"failing: {self.waiting} records wait, the first is {self.state.next}"
+
     def run(self, stop: threading.Event, monotonic: Callable[[], float] = time.monotonic) -> None:
         """Export until told to stop."""
         pause = 0.0
         while not stop.wait(pause or LOOK_S):
+            failed_before = self.state.failure
             try:
                 while self.step() and not stop.is_set():
                     pause = 0.0
-            except (DeliveryFailed, FormatError, NotVerified, OSError) as error:
-                if not self.state.failure:
-                    _LOG.error("audit events are not delivered", reason=str(error), next=self._next)
+            except Exception as error:  # whatever it was, what follows must be delivered some time
+                self._failed(error, failed_before)
                 pause = min(LONGEST_PAUSE_S, max(FIRST_PAUSE_S, pause * 2))
-                self.state = State(self._next, self.state.published, str(error))
             else:
-                if self.state.failure:
+                if failed_before:
                     _LOG.info("audit events are delivered again", next=self._next)
                 pause = 0.0
                 self.state = State(self._next, self.state.published)
 
+    def _failed(self, error: Exception, before: str) -> None:
+        """Say so once for each reason; what is not an error of delivery with where it comes from."""
+        foreseen = isinstance(error, DeliveryFailed | FormatError | NotVerified | OSError)
+        reason = str(error) if foreseen else f"{type(error).__name__}: {error}"
+        if reason != before:
+            trace = {} if foreseen else {"exc_info": error}
+            _LOG.error("audit events are not delivered", reason=reason, next=self._next, **trace)
+        self.state = State(self._next, self.state.published, reason or "unknown", self.state.attempts + 1)
+
     def step(self) -> bool:
         """Deliver one batch if there is one; whether there may be more.
 
-        Raises DeliveryFailed, what `read_events` raises, and OSError where the cursor can't be kept.
+        Raises DeliveryFailed, what `read_events` raises, OSError where the cursor can't be kept.
         """
         size = published_size(self._folder)
-        self.state = State(self._next, size, self.state.failure)
+        self.state = State(self._next, size, self.state.failure, self.state.attempts)
         if self._next >= size:
             return False
         found = list(read_events(self._folder, self._origin, size, self._next, calls=self._calls))

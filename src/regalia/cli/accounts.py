@@ -50,7 +50,7 @@ def list_(reach: Administration) -> None:
     Example: `regalia accounts list`
     """
     columns = {"name": "NAME", "user": "PERSON", "totp": "ONE-TIME CODES", "disabled": "DISABLED"}
-    reach.table(reach.ask("GET", "/accounts")["data"], columns)
+    reach.table(reach.listed("/accounts"), columns)
 
 
 @app.command()

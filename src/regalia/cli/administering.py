@@ -7,10 +7,11 @@ user. What that takes is imported only then: most commands should not wait for i
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
+from urllib.parse import urlencode
 
 import msgspec
 import typer
@@ -18,9 +19,11 @@ import typer
 from regalia.cli.http import NoServer, request
 from regalia.cli.options import DEFAULT_DATA_DIR, DatabaseUrl, DataDir, Json
 from regalia.cli.profile import has_profile, load_profile
+from regalia.errors import RegaliaError
 
 BASE = "/v1/regalia"
 _MAX_ANSWER = 64 * 1024 * 1024
+_PAGE = 1_000
 
 
 def _options(
@@ -74,6 +77,25 @@ class Administration:
         from regalia.cli.here import perform
 
         return perform(self.data_dir, self.database, self.config, method, BASE + path, content)
+
+    def listed(self, path: str, **asked: str) -> list[dict[str, Any]]:
+        """The whole of a list, however many pages it has. Raises RegaliaError."""
+        rows: list[dict[str, Any]] = []
+        for answer in self.pages(path, **asked):
+            rows += answer["data"]
+        return rows
+
+    def pages(self, path: str, **asked: str) -> Iterator[dict[str, Any]]:
+        """The pages of a list, the one after the other. Raises RegaliaError."""
+        query = {name: text for name, text in asked.items() if text} | {"limit": str(_PAGE)}
+        while True:
+            answer = self.ask("GET", f"{path}?{urlencode(query, safe=',:')}")
+            yield answer
+            if not answer["has_more"]:
+                return
+            if answer["last_id"] in (None, query.get("after")):
+                raise RegaliaError(f"the list {path} is cut off after {answer['last_id']}")
+            query["after"] = answer["last_id"]
 
     def show(self, answer: Any, text: str) -> None:
         """Print an answer: as JSON or as its id if that is asked for, else as the text."""

@@ -72,7 +72,7 @@ def list_(
         "expires": "EXPIRES",
         "revoked": "REVOKED",
     }
-    reach.table(reach.ask("GET", f"/keys?project={project}")["data"], columns)
+    reach.table(reach.listed("/keys", project=project), columns)
 
 
 @app.command()

@@ -6,6 +6,7 @@ machine. All are imported where all are shown.
 
 import sys
 from importlib import import_module
+from typing import Annotated
 
 import typer
 
@@ -55,7 +56,7 @@ def command_line(wanted: str = "") -> typer.Typer:
         add_completion=False,
         rich_markup_mode="markdown",
     )
-    known = wanted in COMMANDS or wanted in GROUPS or wanted == "version"
+    known = wanted in COMMANDS or wanted in GROUPS or wanted in ("version", "--version")
     for name, (module, function, help_text) in COMMANDS.items():
         if not known or name == wanted:
             found = import_module(f"regalia.cli.{module}")
@@ -68,13 +69,24 @@ def command_line(wanted: str = "") -> typer.Typer:
     return app
 
 
-def _regalia() -> None:
-    """With this there is always a command to name, also where only one is imported."""
-
-
 def version() -> None:
     """Print the version."""
     typer.echo(f"regalia {__version__}")
+
+
+def _asked_for_version(asked: bool) -> None:
+    if asked:
+        version()
+        raise typer.Exit
+
+
+def _regalia(
+    asked_for_version: Annotated[
+        bool,
+        typer.Option("--version", callback=_asked_for_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """With this there is always a command to name, also where only one is imported."""
 
 
 def main() -> None:

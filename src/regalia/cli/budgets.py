@@ -63,7 +63,7 @@ def list_(reach: Administration) -> None:
 
     Example: `regalia budgets list --json`
     """
-    reach.table(reach.ask("GET", "/budgets")["data"], _BUDGETS)
+    reach.table(reach.listed("/budgets"), _BUDGETS)
 
 
 @app.command()
@@ -106,7 +106,7 @@ def limits(reach: Administration) -> None:
 
     Example: `regalia budgets limits`
     """
-    reach.table(reach.ask("GET", "/limits")["data"], _LIMITS)
+    reach.table(reach.listed("/limits"), _LIMITS)
 
 
 def _subject(

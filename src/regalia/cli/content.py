@@ -99,7 +99,7 @@ def erasures(reach: Administration) -> None:
     Example: `regalia content erasures`
     """
     columns = {"id": "ID", "project": "PROJECT", "record": "ENTRY", "done": "DONE"}
-    reach.table(reach.ask("GET", "/content/erasures")["data"], columns)
+    reach.table(reach.listed("/content/erasures"), columns)
 
 
 @app.command()
@@ -139,7 +139,7 @@ def requests(
     Example: `regalia content requests`
     """
     columns = {"id": "ID", "call": "CALL", "requester": "WHO", "purpose": "PURPOSE", "granted": "GRANTED"}
-    reach.table(reach.ask("GET", f"/content/requests?project={project}")["data"], columns)
+    reach.table(reach.listed("/content/requests", project=project), columns)
 
 
 @app.command()
@@ -176,4 +176,4 @@ def reads(
     Example: `regalia content reads --project proj_01…`
     """
     columns = {"time": "TIME", "reader": "WHO", "purpose": "PURPOSE", "call": "CALL", "record": "ENTRY"}
-    reach.table(reach.ask("GET", f"/content/reads?project={project}")["data"], columns)
+    reach.table(reach.listed("/content/reads", project=project), columns)

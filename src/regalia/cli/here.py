@@ -61,7 +61,16 @@ def perform(
 
             labels = settings.tenancy.classifications
             two = settings.policy.approvals
-            at = Tenancy(database, live, append, secret, keep=keep, labels=labels, approvals=two)
+            at = Tenancy(
+                database,
+                live,
+                append,
+                secret,
+                keep=keep,
+                labels=labels,
+                approvals=two,
+                limits=settings.limits,
+            )
             return await _perform(at, method, path, content)
 
         answer = asyncio.run(run())

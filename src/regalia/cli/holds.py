@@ -59,7 +59,7 @@ def list_(
 
     Example: `regalia hold list`
     """
-    found = [one for one in reach.ask("GET", "/holds")["data"] if every or one["active"]]
+    found = [one for one in reach.listed("/holds") if every or one["active"]]
     if reach.as_json:
         reach.table(found, {})
         return

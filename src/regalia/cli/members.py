@@ -39,7 +39,7 @@ def list_(
     Example: `regalia members list`
     """
     columns = {"id": "ID", "name": "NAME", "email": "ADDRESS", "organisation": "AT", "disabled": "DISABLED"}
-    reach.table(reach.ask("GET", f"/users?organisation={organisation}")["data"], columns)
+    reach.table(reach.listed("/users", organisation=organisation), columns)
 
 
 @app.command()
@@ -50,7 +50,7 @@ def roles(reach: Administration, user: User) -> None:
     Example: `regalia members roles user_01…`
     """
     columns = {"role": "ROLE", "organisation": "ORGANISATION", "project": "PROJECT"}
-    reach.table(reach.ask("GET", f"/users/{user}/roles")["data"], columns)
+    reach.table(reach.listed(f"/users/{user}/roles"), columns)
 
 
 @app.command()
@@ -102,11 +102,13 @@ def enable(reach: Administration, user: User) -> None:
 @app.command()
 @administers
 def who(
-    reach: Administration, pseudonym: Annotated[str, typer.Argument(help="32 hex digits from a record.")]
+    reach: Administration,
+    pseudonym: Annotated[str, typer.Argument(help="32 hex digits from a record.")],
+    before: Annotated[str, typer.Option(help="Look for places of the months before this one, 2026-11.")] = "",
 ) -> None:
     """Say whom or what a pseudonym in the log stands for; takes the right to read records.
 
     Example: `regalia members who 4f1c…`
     """
-    found = reach.ask("GET", f"/pseudonyms/{pseudonym}")
+    found = reach.ask("GET", f"/pseudonyms/{pseudonym}" + (f"?before={before}" if before else ""))
     reach.show(found, f"{found['kind']} {found['id']}: {found['name']}")

@@ -28,7 +28,7 @@ def list_(reach: Administration) -> None:
 
     Example: `regalia orgs list`
     """
-    reach.table(reach.ask("GET", "/organisations")["data"], _COLUMNS)
+    reach.table(reach.listed("/organisations"), _COLUMNS)
 
 
 @app.command()

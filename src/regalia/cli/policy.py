@@ -74,6 +74,11 @@ def check(pack: PackName, as_json: Json = False) -> None:
         _print(about)
         return
     typer.echo(f"{about['policy']} is a valid pack: {about['rails']} rails, {about['digest']}")
+    if about["retention_days"] is not None:
+        typer.echo(
+            f"It asks that contents be kept for at most {about['retention_days']} days. That is applied by a "
+            "retention class, not by the pack: `regalia retention list`."
+        )
 
 
 @app.command()
@@ -184,7 +189,7 @@ def status(reach: Administration, project: Project = "") -> None:
         "in_force": "IN FORCE",
         "digest": "DIGEST",
     }
-    rows = reach.ask("GET", f"/policies?project={project}")["data"]
+    rows = reach.listed("/policies", project=project)
     for row in rows:
         row["when"] = datetime.fromtimestamp(row["effective"] / 1000, UTC).isoformat(timespec="seconds")
     reach.table(rows, columns)
@@ -203,10 +208,15 @@ def _about(pack: Pack, document: bytes) -> dict[str, Any]:
         "title": pack.title,
         "rails": len(pack.rails),
         "digest": digest_of(document),
+        "retention_days": pack.retention.days if pack.retention else None,
     }
 
 
 def _said(made: dict[str, Any]) -> str:
+    return "\n".join([_state(made), *(f"Warning: {text}" for text in made.get("warnings", ()))])
+
+
+def _state(made: dict[str, Any]) -> str:
     what = f"{made['policy']} ({made['id']})"
     if made["state"] == "requested":
         return f"Asked for {what}: a second person agrees with `regalia policy approve {made['id']}`."

@@ -55,4 +55,4 @@ def list_(reach: Administration) -> None:
 
     Example: `regalia prices list --json`
     """
-    reach.table(reach.ask("GET", "/prices")["data"], _COLUMNS)
+    reach.table(reach.listed("/prices"), _COLUMNS)

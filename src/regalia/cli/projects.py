@@ -58,7 +58,7 @@ def list_(
 
     Example: `regalia projects list --organisation org_01…`
     """
-    reach.table(reach.ask("GET", f"/projects?organisation={organisation}")["data"], _COLUMNS)
+    reach.table(reach.listed("/projects", organisation=organisation), _COLUMNS)
 
 
 @app.command()

@@ -39,7 +39,10 @@ def list_(reach: Administration) -> None:
 
     Example: `regalia retention list`
     """
-    found = reach.ask("GET", "/retention")
+    first, *others = reach.pages("/retention")
+    found = {name: first[name] for name in ("classes", "projects", "undefined")}
+    for one in others:
+        found["projects"] += one["projects"]
     lines = [f"{one['name']}: {_kept(one)}" for one in found["classes"]]
     lines += [f"project {one['project']}: {one['class']}" for one in found["projects"]]
     lines += [f"{name}: not defined, so for ever" for name in found["undefined"]]

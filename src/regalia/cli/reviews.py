@@ -32,7 +32,7 @@ def list_(
         "state": "STATE",
         "deadline": "DEADLINE (MS)",
     }
-    reach.table(reach.ask("GET", f"/reviews?status={state}&project={project}")["data"], columns)
+    reach.table(reach.listed("/reviews", status=state, project=project), columns)
 
 
 @app.command()

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import urlencode
 
 import msgspec
 import typer
@@ -45,8 +44,7 @@ def usage(
         _verify(reach, first, last)
         return
     asked = {"project": project, "organisation": organisation, "from": first, "to": last, "by": by}
-    query = urlencode({name: value for name, value in asked.items() if value}, safe=",:")
-    rows = reach.ask("GET", f"/usage?{query}")["data"]
+    rows = reach.listed("/usage", **asked)
     reach.table([_flat(row) for row in rows] if not reach.as_json else rows, _columns(by))
 
 

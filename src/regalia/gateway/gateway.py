@@ -1,6 +1,7 @@
-"""One call's way: read → may this key → reserve → choose an engine → record → generate → record → end.
+"""One call's way: read → may this key → choose an engine → reserve → record → generate → record → end.
 
-The order is the promise. What the call can use is reserved before anything is asked of anyone.
+The order is the promise. A model that nothing serves is refused before anything is kept of its name. What the
+call can use is reserved before anything is asked of anyone.
 `call.admitted` is durable before the engine is asked. The outcome is durable before the answer ends, and what
 the call used is settled in the same transaction. No path leads around the ledger: an answer whose record
 can't be made durable is not given, and the ledger closes such a call (`call.aborted`) as soon as it works
@@ -15,7 +16,7 @@ from typing import Any
 import structlog
 
 from regalia.clock import now_ms
-from regalia.engines import EngineError
+from regalia.engines import Engine, EngineError
 from regalia.errors import ApiError, AuditUnavailable
 from regalia.fleet import Fleet, UnknownModel
 from regalia.gateway.call import RANDOM_BYTES, Call, Outcome
@@ -80,6 +81,7 @@ class Gateway:
             raise UnknownModel(
                 request.model, f"There is no model {request.model!r} here; GET /v1/models lists them."
             )
+        engine = self._fleet.choose(request.model, route.name)
         ms = self._clock()
         reservation = self._metering.reserve(
             principal.organisation,
@@ -95,7 +97,7 @@ class Gateway:
         try:
             guard = self._guard.of(route.name, principal, document, released) if self._guard else None
             call, generation = self._prepare(
-                route, principal, body, document, request, client, reservation, guard
+                route, principal, body, document, request, client, engine, reservation, guard
             )
             await self._admitted(call, generation)
         finally:
@@ -109,11 +111,11 @@ class Gateway:
         document: dict[str, Any],
         request: InferenceRequest,
         client: Client,
+        engine: Engine,
         reservation: Reservation,
         guard: CallGuard | None,
     ) -> tuple[Call, Generation]:
-        """The call and the engine that will answer it. Raises ApiError."""
-        engine = self._fleet.choose(request.model, route.name)
+        """The call, and its answer by the engine. Raises ApiError."""
         if self.open_calls >= self._concurrent_calls:
             raise ApiError(503, "overloaded", "Too many calls are under way; try again.", retry_after=1)
         refusal = self._refusal()
@@ -199,3 +201,6 @@ class Gateway:
         self._metering.confirm(call.reservation, settlement)
         self._metering.release(call.reservation)  # whoever sees the answer's end may ask again at once
         self._metrics.ended(call.route.name, outcome, (ms - call.started) / 1000, result.input, result.output)
+        if call.guard is not None:
+            for kind, action, mode in call.guard.acted():
+                self._metrics.decided(kind, action, mode)

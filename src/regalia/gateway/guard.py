@@ -306,6 +306,15 @@ class CallGuard:
                 rail["counts"] = {"all": sum(rail.get("counts", {}).values())}
         return told
 
+    def acted(self) -> list[tuple[str, str, str]]:
+        """Of each rail that acted, for metrics: its detector, what it did, and in which mode."""
+        ran = [one for one in (*self._input.ran, *self._output.ran) if one.does]
+        if not ran:
+            return []
+        detectors = {rail.id: rail.detector for rail in self.policy.pack.rails}
+        kinds = [found.use if (found := detectors[one.rail]) else "condition" for one in ran]
+        return [(kind, one.does, one.mode) for kind, one in zip(kinds, ran, strict=True)]
+
     def parts(self) -> tuple[Part, ...]:
         """What is sealed with the call beside what its record commits to."""
         parts: tuple[Part, ...] = ()

@@ -38,6 +38,18 @@ class Metrics:
             "Published records that are not yet delivered as audit events.",
             registry=self.registry,
         )
+        self.audit_export_failures = Gauge(
+            "regalia_audit_export_failures",
+            "How often in a row the delivery of audit events has failed; 0 while it works.",
+            registry=self.registry,
+        )
+        self._decisions = Counter(
+            "regalia_policy_decisions",
+            "What the rails of policies did with requests and answers that were recorded.",
+            ("rail_kind", "action", "mode"),
+            registry=self.registry,
+        )
+        self._decided: dict[tuple[str, str, str], Counter] = {}
         self._ended: dict[tuple[str, str], Counter] = {}
         self._lasted: dict[str, Histogram] = {}
         self._counted: dict[tuple[str, str], Counter] = {}
@@ -54,3 +66,10 @@ class Metrics:
         self._lasted[route].observe(seconds)
         self._counted[route, "in"].inc(tokens_in)
         self._counted[route, "out"].inc(tokens_out)
+
+    def decided(self, kind: str, action: str, mode: str) -> None:
+        """Count what one rail did with one call; `kind` is its detector, "condition" where it has none."""
+        known = self._decided.get((kind, action, mode))
+        if known is None:
+            known = self._decided[kind, action, mode] = self._decisions.labels(kind, action, mode)
+        known.inc()

@@ -6,7 +6,10 @@ People and keys that act have one pseudonym for good: that one person did severa
 """
 
 import hmac
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from itertools import islice
+from threading import Lock
 
 
 class Pseudonyms:
@@ -43,3 +46,32 @@ class Pseudonyms:
 def actor_pseudonym(secret: bytes, actor: str) -> str:
     """The pseudonym of whoever acts (`user:ID`, `key:ID`, `os:NAME`): 32 hex characters."""
     return hmac.digest(secret, b"regalia/actor/v1\0" + actor.encode(), "sha256")[:16].hex()
+
+
+class ActorNames:
+    """Whose pseudonym it is: people and keys, learnt as they come. Safe to share between threads.
+
+    Nobody ever leaves the mappings that are given (whoever is gone is marked so), and new ones come last.
+    """
+
+    def __init__(self, secret: bytes) -> None:
+        self._secret = secret
+        self._known: dict[str, str] = {}
+        self._learnt = {"user": 0, "key": 0}
+        self._turn = Lock()
+
+    def of(self, pseudonym: str, users: Mapping[str, object], keys: Mapping[str, object]) -> str | None:
+        """`user:ID` or `key:ID`, None for nobody's. Slow only for who is new since the last time."""
+        with self._turn:
+            self._learn("user", users)
+            self._learn("key", keys)
+            return self._known.get(pseudonym)
+
+    def _learn(self, kind: str, known: Mapping[str, object]) -> None:
+        if len(known) == self._learnt[kind]:
+            return
+        every = tuple(known)  # at once: others may come while this runs
+        for ident in islice(every, self._learnt[kind], None):
+            actor = f"{kind}:{ident}"
+            self._known[actor_pseudonym(self._secret, actor)] = actor
+        self._learnt[kind] = len(every)

@@ -184,7 +184,7 @@ class Tenants:
 
     def held_of(self, user: str) -> tuple[Held, ...]:
         """A person's roles with where they hold."""
-        return tuple(grant.held for grant in self._grants_of.get(user, {}).values() if grant.ended is None)
+        return tuple(grant.held for grant in self.grants_of(user))
 
     def held_within(self, user: str, scope: str, organisation: str, project: str) -> tuple[Held, ...]:
         """A person's roles as far as a key of that scope reaches."""
@@ -201,7 +201,8 @@ class Tenants:
 
     def grants_of(self, user: str) -> tuple[Grant, ...]:
         """A person's grants that have not ended."""
-        return tuple(grant for grant in self._grants_of.get(user, {}).values() if grant.ended is None)
+        every = tuple(self._grants_of.get(user, {}).values())  # at once: threads ask, too
+        return tuple(grant for grant in every if grant.ended is None)
 
     def _stands(self, organisation: str, project: str) -> bool:
         """Whether the organisation and the project exist and are not archived; "" always does."""

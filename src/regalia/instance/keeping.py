@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import msgspec
 import structlog
-from sqlalchemy import Connection, select
+from sqlalchemy import Row, select
 
 from regalia.errors import ApiError, RegaliaError
 from regalia.identity import Principal, Pseudonyms, permits, require_at, sees
@@ -22,7 +22,8 @@ from regalia.identity.roles import not_found
 from regalia.instance.erasing import milliseconds
 from regalia.instance.tenancy.content import place_of_call
 from regalia.instance.tenancy.hands import refuse_same_hands
-from regalia.instance.tenancy.operations import Asked, operation
+from regalia.instance.tenancy.operations import operation
+from regalia.instance.tenancy.paging import PAGE, Asked, page, page_of_rows
 from regalia.instance.tenancy.tenancy import Tenancy, bounded
 from regalia.ledger.holds import LiftHold, NoSuchHold, PlaceHold, all_holds
 from regalia.ledger.keeping import Action, DeclareMinimum, DefineClass, declared_minimum
@@ -34,7 +35,7 @@ from regalia.vault.retention import Days, Held, Hold, RetentionClass, RetentionE
 PERMISSION = "retention.manage"
 FIRST_RUN_S = 60.0
 """The job runs so long after the start at the latest, or a server that restarts often would never run it."""
-MOST_LISTED = 1000
+MOST_CLASSES = 1000
 MOST_MONTHS = 600
 
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
@@ -73,10 +74,11 @@ class NewMinimum(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     before: Annotated[int, msgspec.Meta(ge=1)]
 
 
-@operation("GET", "/holds", "Legal holds", tag="retention")
-async def _holds(at: Tenancy, actor: Principal, _asked: Asked, _body: None) -> object:
-    every = await at.read(all_holds)
-    return {"object": "list", "data": [_shown(hold) for hold in every if _may_see(at, actor, hold)]}
+@operation("GET", "/holds", "Legal holds", tag="retention", query=PAGE)
+def _holds(at: Tenancy, actor: Principal, asked: Asked, _body: None) -> object:
+    with at.database.read() as connection:
+        every = all_holds(connection)
+    return page([_shown(hold) for hold in every if _may_see(at, actor, hold)], asked)
 
 
 @operation("POST", "/holds", "Place a legal hold: what it covers stays", tag="retention", body=NewHold)
@@ -112,15 +114,21 @@ async def _lift(at: Tenancy, actor: Principal, asked: Asked, _body: None) -> obj
     return await keep(at, LiftHold(found.id, actor.actor, at.who(actor.actor), at.clock(), found.asked_by))
 
 
-@operation("GET", "/retention", "Retention classes, and the projects that have them", tag="retention")
-async def _retention(at: Tenancy, actor: Principal, _asked: Asked, _body: None) -> object:
-    rules = await at.read(read_rules)
-    every = at.tenants.projects.values()
-    shown = [one.id for one in every if permits(actor, "projects.read", one.organisation, one.id)]
+@operation(
+    "GET", "/retention", "Retention classes, and the projects that have them", tag="retention", query=PAGE
+)
+def _retention(at: Tenancy, actor: Principal, asked: Asked, _body: None) -> object:
+    """All classes, of which there are few, and a page of projects."""
+    with at.database.read() as connection:
+        rules = read_rules(connection)
+    every = tuple(at.tenants.projects.values())
+    seen = sorted(one.id for one in every if permits(actor, "projects.read", one.organisation, one.id))
+    projects = page([{"id": name, "project": name, "class": rules.of(name).name} for name in seen], asked)
     return {
         "classes": [rules.classes[name] for name in sorted({*rules.classes})],
-        "projects": [{"project": name, "class": rules.of(name).name} for name in sorted(shown)],
+        "projects": projects["data"],
         "undefined": rules.undefined,
+        **{name: projects[name] for name in ("first_id", "last_id", "has_more")},
     }
 
 
@@ -132,6 +140,9 @@ async def _define(at: Tenancy, actor: Principal, asked: Asked, body: ClassDays) 
         wanted = msgspec.convert(fields, RetentionClass)
     except (msgspec.ValidationError, RetentionError) as error:
         raise ApiError(400, "invalid_value", f"{error}.") from error
+    defined = (await at.read(read_rules)).classes
+    if wanted.name not in defined and len(defined) >= MOST_CLASSES:
+        raise ApiError(409, "limit_reached", f"There are {MOST_CLASSES} classes, which is as many as can be.")
     return await keep(at, DefineClass(wanted, at.who(actor.actor), at.clock()))
 
 
@@ -154,16 +165,20 @@ async def _minimum(at: Tenancy, _actor: Principal, _asked: Asked, _body: None) -
     return {"minimum": await at.read(declared_minimum)}
 
 
-@operation("GET", "/content/erasures", "The newest erasures, and which are carried out", tag="content")
-async def _erasures(at: Tenancy, actor: Principal, _asked: Asked, _body: None) -> object:
+@operation(
+    "GET", "/content/erasures", "The newest erasures, and which are carried out", tag="content", query=PAGE
+)
+def _erasures(at: Tenancy, actor: Principal, asked: Asked, _body: None) -> object:
     require_at(actor, "content.erase", "")
+    names = ("id", "project", "before", "record", "done")
+    columns = [erasures.c[name] for name in names]
 
-    def read(connection: Connection) -> list[dict[str, object]]:
-        columns = erasures.c.id, erasures.c.project, erasures.c.before, erasures.c.record, erasures.c.done
-        newest = select(*columns).order_by(erasures.c.record.desc()).limit(MOST_LISTED)
-        return [dict(row._mapping) for row in connection.execute(newest)]
+    def shown(row: Row[Any]) -> dict[str, object]:
+        return {name: row._mapping[name] for name in names}
 
-    return {"object": "list", "data": await at.read(read)}
+    with at.database.read() as connection:
+        order = erasures.c.record, erasures.c.id
+        return page_of_rows(connection, select(*columns), order, asked, shown, newest=True)
 
 
 async def apply_retention(at: Tenancy, actor: Principal) -> dict[str, Any]:

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import msgspec
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from regalia.errors import ApiError, RegaliaError
 from regalia.identity import Principal, Pseudonyms, permits, require_at
 from regalia.instance.tenancy import key, organisation, project, user
-from regalia.instance.tenancy.operations import Asked, operation
+from regalia.instance.tenancy.operations import operation
+from regalia.instance.tenancy.paging import PAGE, Asked, limit_of, listed, page
 from regalia.instance.tenancy.tenancy import Tenancy
 from regalia.ledger.entries import all_entries, one_moment
 from regalia.ledger.keeping import declared_minimum
@@ -96,11 +97,11 @@ async def set_price(at: Tenancy, actor: Principal, _asked: Asked, wanted: NewPri
     return told
 
 
-@operation("GET", "/prices", "The prices in force", tag="metering")
-async def list_prices(at: Tenancy, _actor: Principal, _asked: Asked, _body: None) -> object:
+@operation("GET", "/prices", "The prices in force", tag="metering", query=PAGE)
+def list_prices(at: Tenancy, _actor: Principal, asked: Asked, _body: None) -> object:
     """Whoever calls may know what it costs."""
-    book = await _write(lambda: store.load(at.database))
-    return {"object": "list", "data": [_price(price) for _, price in sorted(book.prices.items())]}
+    book = store.load(at.database)
+    return page([_price(price) for _, price in sorted(book.prices.items())], asked)
 
 
 @operation("POST", "/budgets", "Set a budget", tag="metering", body=NewBudget)
@@ -141,12 +142,13 @@ async def set_budget(at: Tenancy, actor: Principal, _asked: Asked, wanted: NewBu
     return (await _budgets(at, [budget]))[0]
 
 
-@operation("GET", "/budgets", "Budgets, and what is spent of them", tag="metering")
-async def list_budgets(at: Tenancy, actor: Principal, _asked: Asked, _body: None) -> object:
+@operation("GET", "/budgets", "Budgets, and what is spent of them", tag="metering", query=PAGE)
+def list_budgets(at: Tenancy, actor: Principal, asked: Asked, _body: None) -> object:
     """The budgets of those whose usage the actor may read."""
-    book = await _write(lambda: store.load(at.database))
-    shown = [budget for budget in book.budgets if _may_read(at, actor, budget.subject)]
-    return {"object": "list", "data": await _budgets(at, shown)}
+    with at.database.read() as connection:
+        book = store.load_from(connection)
+        shown = page([one for one in book.budgets if _may_read(at, actor, one.subject)], asked)
+        return {**shown, "data": _with_spent(connection, shown["data"], Today.at(at.clock()))}
 
 
 @operation("DELETE", "/budgets/{budget}", "Remove a budget", tag="metering")
@@ -182,17 +184,17 @@ async def set_limit(at: Tenancy, actor: Principal, _asked: Asked, wanted: NewLim
     return {"scope": wanted.scope, "subject": wanted.subject, **numbers}
 
 
-@operation("GET", "/limits", "Limits a minute and at once", tag="metering")
-async def list_limits(at: Tenancy, actor: Principal, _asked: Asked, _body: None) -> object:
+@operation("GET", "/limits", "Limits a minute and at once", tag="metering", query=PAGE)
+def list_limits(at: Tenancy, actor: Principal, asked: Asked, _body: None) -> object:
     """The limits of those whose usage the actor may read."""
-    book = await _write(lambda: store.load(at.database))
+    book = store.load(at.database)
     found = []
     for subject, limit in sorted(book.limits.items()):
         if _may_read(at, actor, subject):
             scope, _, name = subject.partition(":")
             numbers = {what: getattr(limit, what) for what in ("requests", "tokens", "concurrent")}
-            found.append({"scope": scope, "subject": name, **numbers})
-    return {"object": "list", "data": found}
+            found.append({"id": subject, "scope": scope, "subject": name, **numbers})
+    return page(found, asked)
 
 
 @operation(
@@ -200,9 +202,9 @@ async def list_limits(at: Tenancy, actor: Principal, _asked: Asked, _body: None)
     "/usage",
     "Usage and cost",
     tag="metering",
-    query=("from", "to", *_FILTERS, "by"),
+    query=("from", "to", *_FILTERS, "by", *PAGE),
 )
-async def read_usage(at: Tenancy, actor: Principal, asked: Asked, _body: None) -> object:
+def read_usage(at: Tenancy, actor: Principal, asked: Asked, _body: None) -> object:
     """Usage by day, project and model, or as `by` says. Of several projects it takes a role over them."""
     wanted = {
         name: asked.get(name, "") for name in ("organisation", "project", "key", "user", "model", "route")
@@ -219,8 +221,10 @@ async def read_usage(at: Tenancy, actor: Principal, asked: Asked, _body: None) -
     require_at(actor, "usage.read", *place)
     by = [name for name in asked.get("by", "").split(",") if name]
     query = question(asked.get("from", ""), asked.get("to", ""), wanted, by)
-    rows = await at.read(lambda connection: usage_rows(connection, query, at.grid))
-    return {"object": "list", "data": rows}
+    limit = limit_of(asked)
+    with at.database.read() as connection:
+        rows = usage_rows(connection, query, at.grid, after=asked.get("after", ""), limit=limit + 1)
+    return listed(rows, limit)
 
 
 def verify_usage(
@@ -336,10 +340,13 @@ def _price(price: Price) -> dict[str, Any]:
 
 
 async def _budgets(at: Tenancy, budgets: list[Budget]) -> list[dict[str, Any]]:
-    """Budgets with what is spent of them in their current period."""
     today = Today.at(at.clock())
-    periods = {today.name(period) for period in PERIODS}
-    spent = await at.read(lambda connection: spent_by_budget(connection, periods))
+    return await at.read(lambda connection: _with_spent(connection, budgets, today))
+
+
+def _with_spent(connection: Connection, budgets: list[Budget], today: Today) -> list[dict[str, Any]]:
+    """Budgets with what is spent of them in their current period."""
+    spent = spent_by_budget(connection, {today.name(period) for period in PERIODS})
     found = []
     for budget in budgets:
         current = today.name(budget.period)

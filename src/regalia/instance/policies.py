@@ -20,8 +20,10 @@ from regalia.errors import ApiError
 from regalia.fleet import Fleet
 from regalia.identity import Principal
 from regalia.identity.roles import require_at
+from regalia.instance.policy_retention import kept_longer, kept_longer_than
 from regalia.instance.tenancy.hands import refuse_same_hands
-from regalia.instance.tenancy.operations import Asked, operation
+from regalia.instance.tenancy.operations import operation
+from regalia.instance.tenancy.paging import PAGE, Asked, page
 from regalia.instance.tenancy.places import project as project_of
 from regalia.instance.tenancy.tenancy import Tenancy
 from regalia.policy.activation import NO_PACK, Activation, before, in_force, may_decide, next_change
@@ -29,6 +31,7 @@ from regalia.policy.book import PolicyBook
 from regalia.policy.compiled import Policy, compile_document
 from regalia.policy.detector import Resources
 from regalia.policy.errors import PackError, PolicyConflict
+from regalia.policy.meaning import Meaning
 from regalia.policy.reading import MAX_PACK, digest_of
 from regalia.policy.store import ActivationStore
 
@@ -64,6 +67,7 @@ class Told(msgspec.Struct, frozen=True):
     in_force: bool = False
     decided: int | None = None
     reverts: str | None = None
+    warnings: tuple[str, ...] = ()
 
 
 class PolicyWatch:
@@ -75,6 +79,8 @@ class PolicyWatch:
         self._clock = clock
         self._mark: tuple[int, int, int] | None = None
         self._next: int | None = None
+        self._preparing: asyncio.Task[None] | None = None
+        self._unprepared = False
 
     async def refresh(self) -> None:
         """Take over what has changed. Raises SQLAlchemyError."""
@@ -85,7 +91,7 @@ class PolicyWatch:
         activations = await asyncio.to_thread(self._store.all)
         now = self._clock()
         await asyncio.to_thread(self.book.refresh, activations, now)  # detectors take time to build
-        self._mark, self._next = mark, next_change(activations, now)
+        self._mark, self._next, self._unprepared = mark, next_change(activations, now), True
 
     @asynccontextmanager
     async def following(self) -> AsyncIterator[None]:
@@ -95,8 +101,23 @@ class PolicyWatch:
         try:
             yield
         finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            tasks = [one for one in (task, self._preparing) if one is not None]
+            for one in tasks:
+                one.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def prepare(self) -> None:
+        """Have detectors of what has changed get ready, beside all else; what fails is tried again."""
+        if self._unprepared and (self._preparing is None or self._preparing.done()):
+            self._unprepared = False
+            self._preparing = asyncio.create_task(self._prepare())
+
+    async def _prepare(self) -> None:
+        try:
+            await self.book.prepare()
+        except Exception as error:  # an engine that is not there yet, most of all; calls meet it, too
+            self._unprepared = True
+            _LOG.debug("a policy's detectors can't get ready", error=type(error).__name__)
 
     async def _follow(self) -> None:
         while True:
@@ -108,6 +129,7 @@ class PolicyWatch:
             except Exception as error:
                 _LOG.exception("policies can't be taken over")
                 self.book.unread(f"what is in force can't be known ({type(error).__name__})")
+            self.prepare()
 
 
 def resources_of(fleet: Callable[[], Fleet]) -> Resources:
@@ -127,7 +149,7 @@ def resources_of(fleet: Callable[[], Fleet]) -> Resources:
         reply, _ = await engine.ask("chat.completions", document)
         return str(msgspec.json.decode(reply.body)["choices"][0]["message"]["content"])
 
-    return Resources(embed, ask)
+    return Resources(embed, ask, Meaning(embed))
 
 
 async def _no_embed(texts: list[str]) -> list[list[float]]:
@@ -138,7 +160,7 @@ async def _no_ask(model: str, messages: list[dict[str, str]]) -> str:
     raise EngineBroken("nothing is asked of an engine while a pack is checked")
 
 
-UNUSED = Resources(_no_embed, _no_ask)
+UNUSED = Resources(_no_embed, _no_ask, Meaning(_no_embed))
 """For packs that are only checked."""
 
 
@@ -149,16 +171,15 @@ def checked_policy(document: bytes) -> Policy:
     return compile_document(document, DETECTORS, UNUSED)
 
 
-async def list_policies(at: Tenancy, actor: Principal, project: str) -> list[Told]:
-    """The activations, oldest first, of the place and of the whole instance. Raises ApiError 403, 404."""
+def list_policies(at: Tenancy, actor: Principal, project: str) -> list[Told]:
+    """The activations, oldest first, of the place and of the whole instance. Blocks. Raises ApiError."""
     _place(at, actor, "policies.read", project)
-    activations = await asyncio.to_thread(ActivationStore(at.database).all)
-    shown = [item for item in activations if item.project in ("", project)]
+    activations = ActivationStore(at.database).of_places({"", project})
     now = at.clock()
     counting = {
         found.id for place in {"", project} if (found := in_force(activations, place, now)) is not None
     }
-    return [_told(item, item.id in counting) for item in sorted(shown, key=lambda item: item.requested)]
+    return [_told(item, item.id in counting) for item in activations]
 
 
 async def activate(at: Tenancy, actor: Principal, wanted: NewActivation) -> Told:
@@ -183,7 +204,8 @@ async def activate(at: Tenancy, actor: Principal, wanted: NewActivation) -> Told
         requested=now,
         effective=max(wanted.effective, now),
     )
-    return await _begin(at, actor, made)
+    warnings = await kept_longer(at, policy.pack, wanted.project)
+    return msgspec.structs.replace(await _begin(at, actor, made), warnings=warnings)
 
 
 async def roll_back(at: Tenancy, actor: Principal, wanted: Rollback) -> Told:
@@ -225,7 +247,8 @@ async def decide(at: Tenancy, actor: Principal, ident: str, *, approve: bool) ->
     if approve:
         _refuse_machines(actor)
         refuse_same_hands(at, actor, found.requested_by, found.requested)
-        return await _put_in_force(at, actor, found)
+        warnings = await kept_longer_than(at, found.document, found.project)
+        return msgspec.structs.replace(await _put_in_force(at, actor, found), warnings=warnings)
     await at.note("admin.policy_rejected", actor, activation=ident, digest=found.digest)
     rejected = msgspec.structs.replace(found, state="rejected", decided_by=actor.actor, decided=at.clock())
     await _kept(at, actor, store.decide, rejected)
@@ -302,9 +325,9 @@ def _told(item: Activation, counts: bool) -> Told:
     )  # fmt: skip
 
 
-@operation("GET", "/policies", "Policies asked for and in force", tag="policies", query=("project",))
-async def _policies(at: Tenancy, actor: Principal, asked: Asked, _body: None) -> object:
-    return {"object": "list", "data": await list_policies(at, actor, asked.get("project", ""))}
+@operation("GET", "/policies", "Policies asked for and in force", tag="policies", query=("project", *PAGE))
+def _policies(at: Tenancy, actor: Principal, asked: Asked, _body: None) -> object:
+    return page(list_policies(at, actor, asked.get("project", "")), asked)
 
 
 @operation("POST", "/policies", "Put a policy pack in force", tag="policies", body=NewActivation)

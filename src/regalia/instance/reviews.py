@@ -9,11 +9,13 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
 import structlog
+from sqlalchemy import Row, select
 
 from regalia.clock import now_ms
 from regalia.errors import ApiError
@@ -22,15 +24,18 @@ from regalia.gateway.client import Client, Headers
 from regalia.gateway.delivery import RANDOM_BYTES, delivery, edited
 from regalia.gateway.guard import HELD, HeldAnswer
 from regalia.identity import Principal, Pseudonyms
+from regalia.identity.live import as_struct
 from regalia.identity.principal import local_actor
-from regalia.identity.roles import not_found, permits, require_at
+from regalia.identity.roles import not_found, permits, require, require_at
 from regalia.instance.tenancy.hands import refuse_same_hands
+from regalia.instance.tenancy.paging import ALL, Asked, page_of_rows
 from regalia.instance.tenancy.tenancy import Tenancy
 from regalia.ledger import Ledger, ReceiptNotFound
 from regalia.policy.errors import PolicyConflict
 from regalia.policy.reviews import AFTER, Review, Verdict, may_decide, settled
 from regalia.policy.store import ReviewStore
 from regalia.storage import Database
+from regalia.storage.schema.policy import reviews
 
 SWEEP_S = 1.0
 CALLBACK_S = 5.0
@@ -87,14 +92,25 @@ class ReviewDesk:
 
     # For reviewers
 
-    async def listed(self, actor: Principal, state: str = "", project: str = "") -> list[Review]:
-        """The reviews that the actor may decide, the oldest first."""
-        within = None
-        if not permits(actor, "reviews.decide", ""):
-            known = self._at.tenants.projects.values()
-            within = [one.id for one in known if permits(actor, "reviews.decide", one.organisation, one.id)]
-        found = await asyncio.to_thread(self._store.listed, state, project, within)
-        return [review for review in found if self._may(actor, review)]
+    async def listed(self, actor: Principal, asked: Asked = ALL) -> dict[str, Any]:
+        """A page of the reviews that the actor may decide, the oldest first. Raises ApiError 400.
+
+        `status` and `project` of what is asked narrow it.
+        """
+        query = select(reviews)
+        for name, column in (("status", reviews.c.state), ("project", reviews.c.project)):
+            if asked.get(name):
+                query = query.where(column == asked[name])
+
+        def shown(row: Row[Any]) -> Review | None:
+            review = as_struct(Review, row)
+            return review if self._may(actor, review) else None
+
+        def run() -> dict[str, Any]:
+            with self._at.database.read() as connection:
+                return page_of_rows(connection, query, (reviews.c.created, reviews.c.id), asked, shown)
+
+        return await self._at.scan(run)
 
     async def get(self, actor: Principal, ident: str) -> Review:
         """A review, for its project's callers and for its reviewers. Raises ApiError 404."""
@@ -136,6 +152,7 @@ class ReviewDesk:
         review = await self._found(ident)
         if review.project != actor.project:
             raise not_found("review", ident)
+        require(actor, "call.make")
         if actor.routes is not None and review.route not in actor.routes:
             raise ApiError(403, "route_not_allowed", f"This key is not for the route `{review.route}`.")
         if review.state == "open":
@@ -285,8 +302,12 @@ class _Noted:
     async def reply(
         self, call: str, status: int, content_type: str, body: bytes, headers: Headers = ()
     ) -> None:
-        self.call = call
+        self.call, self.ended = call, True
         await self._client.reply(call, status, content_type, body, headers)
+
+    async def send(self, data: bytes, *, last: bool = False) -> None:
+        self.ended = self.ended or last
+        await self._client.send(data, last=last)
 
     async def start(self, call: str, content_type: str, headers: Headers = ()) -> None:
         self.call = call

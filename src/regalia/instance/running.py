@@ -10,7 +10,7 @@ from pathlib import Path
 
 import structlog
 
-from regalia.audit.export import exporting
+from regalia.audit.export import Export, exporting
 from regalia.config import AuditExport, Config, ExternalEngine
 from regalia.engines import Engine
 from regalia.engines.borrowed import BorrowedEmbedding, BorrowedLlama
@@ -61,6 +61,7 @@ class Instance:
         policy: str,
         witnessing: Witnessing | None,
         reviews: ReviewDesk,
+        export: Export | None = None,
     ) -> None:
         self.config = config
         self.tenancy = tenancy
@@ -73,6 +74,7 @@ class Instance:
         self.policy = policy
         self.witnessing = witnessing
         self.reviews = reviews
+        self.export = export
 
 
 def prepare(config: Config) -> None:
@@ -150,6 +152,7 @@ async def running(config: Config, *, owner: bool = True) -> AsyncIterator[Instan
             labels=config.tenancy.classifications,
             grid=_grid(config),
             approvals=config.policy.approvals,
+            limits=config.limits,
         )
         reviews = ReviewDesk(queue, tenancy, ledger, gateway, Pseudonyms(secret))
         async with (
@@ -166,6 +169,7 @@ async def running(config: Config, *, owner: bool = True) -> AsyncIterator[Instan
         ):
             if export is not None:
                 metrics.audit_events_waiting.set_function(lambda: export.waiting)
+                metrics.audit_export_failures.set_function(lambda: export.state.attempts)
             yield Instance(
                 config,
                 tenancy=tenancy,
@@ -177,6 +181,7 @@ async def running(config: Config, *, owner: bool = True) -> AsyncIterator[Instan
                 policy=witnessing.policy_text if witnessing else policy_text(keys, origin),
                 witnessing=witnessing,
                 reviews=reviews,
+                export=export,
             )
     finally:
         await ledger.close()
@@ -268,18 +273,13 @@ def _external(engine: ExternalEngine) -> OpenAIEngine:
             base_url=engine.base_url,
             models=tuple(engine.models),
             api_key="" if engine.api_key == "none" else engine.api_key,
+            continuous_usage=engine.continuous_usage,
         )
     )
 
 
-async def _entries(
-    database: Database, folder: Path, before: int | None, count: int
-) -> list[tuple[int, bytes]]:
-    """At most `count` of the log's entries below an index, the newest first."""
-
-    def read() -> list[tuple[int, bytes]]:
-        with database.read() as connection:
-            one_moment(connection)
-            return last_entries(connection, folder, before, count)
-
-    return await asyncio.to_thread(read)
+def _entries(database: Database, folder: Path, before: int | None, count: int) -> list[tuple[int, bytes]]:
+    """At most `count` of the log's entries below an index, the newest first. Blocks. Raises LogDamaged."""
+    with database.read() as connection:
+        one_moment(connection)
+        return last_entries(connection, folder, before, count)

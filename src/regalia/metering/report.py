@@ -1,12 +1,13 @@
 """Usage as it is told: the rows of the table `usage`, summed by what one asks for."""
 
+import base64
 from collections.abc import Iterable
 from datetime import date
 from decimal import Decimal
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, func, select, tuple_
 
 from regalia.errors import ApiError
 from regalia.metering.energy import carbon
@@ -60,8 +61,18 @@ def check_day(name: str, day: str) -> None:
         raise ApiError(400, "invalid_value", f"`{name}` is a day such as 2026-11-22.", param=name)
 
 
-def usage_rows(connection: Connection, asked: Question, grid: Decimal | None = None) -> list[dict[str, Any]]:
-    """The sums, one row for each combination and currency, the oldest first."""
+def usage_rows(
+    connection: Connection,
+    asked: Question,
+    grid: Decimal | None = None,
+    *,
+    after: str = "",
+    limit: int = MAX_ROWS,
+) -> list[dict[str, Any]]:
+    """The sums, one row for each combination and currency, the oldest first; at most `limit`.
+
+    The rows begin after the one with the id `after`, if that is given. Raises ApiError 400.
+    """
     groups = [COLUMNS[name].label(name) for name in asked.by]
     sums = [func.sum(getattr(usage.c, name)).label(name) for name in _COUNTS]
     columns = [*(COLUMNS[name] for name in asked.by), usage.c.currency]
@@ -72,12 +83,37 @@ def usage_rows(connection: Connection, asked: Question, grid: Decimal | None = N
         query = query.where(usage.c.day <= asked.last)
     for name, value in asked.only.items():
         query = query.where(COLUMNS[name] == value)
-    query = query.order_by(*columns).limit(MAX_ROWS)
+    if after:
+        query = query.where(tuple_(*columns) > tuple_(*_combination(after, len(columns))))
+    query = query.order_by(*columns).limit(limit)
     return [_told(row, asked.by, grid) for row in connection.execute(query)]
 
 
+def _row_id(values: list[str]) -> str:
+    """A name for a row: what it is the sum of."""
+    return base64.urlsafe_b64encode(msgspec.json.encode(values)).decode().rstrip("=")
+
+
+def _combination(ident: str, length: int) -> list[str]:
+    """What a row is the sum of. Raises ApiError 400 for an id of other sums."""
+    try:
+        raw = base64.urlsafe_b64decode(ident[:4096].encode("ascii") + b"==")
+        values = msgspec.json.decode(raw, type=list[str])
+    except (ValueError, msgspec.DecodeError) as error:
+        values = []
+        reason: Exception | None = error
+    else:
+        reason = None
+    if len(values) != length:
+        raise ApiError(
+            400, "invalid_value", "`after` is the `last_id` of a page of the same sums.", param="after"
+        ) from reason
+    return values
+
+
 def _told(row: Any, by: tuple[str, ...], grid: Decimal | None) -> dict[str, Any]:
-    found: dict[str, Any] = {name: getattr(row, name) for name in by}
+    summed = {name: getattr(row, name) for name in by}
+    found: dict[str, Any] = {"id": _row_id([*summed.values(), row.currency]), **summed}
     tokens_in, tokens_out = int(row.input), int(row.output)
     found |= {
         "requests": int(row.requests),

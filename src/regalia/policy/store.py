@@ -1,6 +1,6 @@
 """Activations and reviews in the database. Blocking; each method is one short transaction."""
 
-from collections.abc import Sequence
+from collections.abc import Collection
 
 import msgspec
 from sqlalchemy import RowMapping, func, insert, select, update
@@ -10,8 +10,6 @@ from regalia.policy.errors import PolicyConflict
 from regalia.policy.reviews import CLAIM_MS, Review
 from regalia.storage import Database
 from regalia.storage.schema.policy import policy_activations, reviews
-
-MOST_LISTED = 1000
 
 
 class ActivationStore:
@@ -33,6 +31,14 @@ class ActivationStore:
         with self._database.read() as connection:
             rows = connection.execute(select(policy_activations)).mappings().all()
         return [_activation(row) for row in rows]
+
+    def of_places(self, projects: Collection[str]) -> list[Activation]:
+        """Those of some projects ("" is the whole instance), the oldest first."""
+        table = policy_activations
+        theirs = select(table).where(table.c.project.in_(list(projects)))
+        query = theirs.order_by(table.c.requested, table.c.id)
+        with self._database.read() as connection:
+            return [_activation(row) for row in connection.execute(query).mappings()]
 
     def get(self, activation: str) -> Activation:
         """One. Raises PolicyConflict where there is none."""
@@ -79,18 +85,6 @@ class ReviewStore:
         if row is None:
             raise PolicyConflict(f"there is no review {review[:64]}")
         return _review(row)
-
-    def listed(self, state: str = "", project: str = "", within: Sequence[str] | None = None) -> list[Review]:
-        """The oldest MOST_LISTED, in one state, of one project, `within` some projects, if they are named."""
-        query = select(reviews).order_by(reviews.c.created).limit(MOST_LISTED)
-        if state:
-            query = query.where(reviews.c.state == state)
-        if project:
-            query = query.where(reviews.c.project == project)
-        if within is not None:
-            query = query.where(reviews.c.project.in_(within))
-        with self._database.read() as connection:
-            return [_review(row) for row in connection.execute(query).mappings()]
 
     def overdue(self, now_ms: int) -> list[Review]:
         """The open ones whose deadline has passed and that nobody is deciding."""

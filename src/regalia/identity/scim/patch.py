@@ -8,6 +8,7 @@ import msgspec
 
 from regalia.identity.scim.errors import ScimError
 from regalia.identity.scim.resources import (
+    MAX_MEMBERS,
     NAME_PARTS,
     Email,
     Group,
@@ -62,6 +63,8 @@ def patch_group(group: Group, changes: Iterable[Change]) -> Group:
     for change in changes:
         for path, value in _spread(change):
             group = _change_group(group, change.op, path, value)
+    if len(group.members) > MAX_MEMBERS:
+        raise ScimError(400, f"A group has at most {MAX_MEMBERS} members.", "tooMany")
     return group
 
 

@@ -11,7 +11,8 @@ USER_SCHEMA: Final = "urn:ietf:params:scim:schemas:core:2.0:User"
 GROUP_SCHEMA: Final = "urn:ietf:params:scim:schemas:core:2.0:Group"
 MAX_TEXT: Final = 512
 MAX_EMAILS: Final = 20
-MAX_MEMBERS: Final = 10_000
+MAX_MEMBERS: Final = 50_000
+"""How many members a group has at most, however they come."""
 NAME_PARTS: Final = ("formatted", "familyName", "givenName")
 
 

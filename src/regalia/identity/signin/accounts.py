@@ -9,7 +9,7 @@ import re
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, Row, delete, select, update
+from sqlalchemy import Connection, Row, delete, func, select, update
 
 from regalia.errors import RegaliaError
 from regalia.identity.signin import lockout
@@ -86,14 +86,20 @@ class Accounts:
                 raise NotLetIn("code", row.user, locked)
             mine = (attempts.c.account == name) & (attempts.c.device == device)
             connection.execute(delete(attempts).where(mine))
-            return _account(connection, row)
+            return _account(row, _codes_left(connection, name))
 
     def list(self) -> list[Account]:
         """All accounts, by name."""
+        codes = select(recovery_codes.c.account, func.count()).group_by(recovery_codes.c.account)
         with self._database.read() as connection:
-            return [
-                _account(connection, row) for row in connection.execute(select(accounts).order_by("name"))
-            ]
+            left = {str(account): int(count) for account, count in connection.execute(codes)}
+            rows = connection.execute(select(accounts).order_by("name")).all()
+        return [_account(row, left.get(row.name, 0)) for row in rows]
+
+    def has(self, name: str) -> bool:
+        """Whether there is an account of that name."""
+        with self._database.read() as connection:
+            return _row(connection, name) is not None
 
     def find(self, name: str) -> Account:
         """One account. Raises NoSuchAccount."""
@@ -101,7 +107,7 @@ class Accounts:
             row = _row(connection, name)
             if row is None:
                 raise NoSuchAccount(f"there is no local account {name!r}; see `regalia accounts list`")
-            return _account(connection, row)
+            return _account(row, _codes_left(connection, name))
 
     def _code_is_good(self, connection: Connection, row: Row[Any], code: str, now: int) -> bool:
         """Whether a one-time or recovery code is right; it is used up with that."""
@@ -148,10 +154,13 @@ def _row(connection: Connection, name: str) -> Row[Any] | None:
     return connection.execute(select(accounts).where(accounts.c.name == name)).one_or_none()
 
 
-def _account(connection: Connection, row: Row[Any]) -> Account:
-    codes = select(recovery_codes.c.hash).where(recovery_codes.c.account == row.name)
-    left = len(connection.execute(codes).all())
-    return Account(row.name, row.user, row.changed, row.totp is not None, left, row.disabled)
+def _codes_left(connection: Connection, name: str) -> int:
+    codes = select(func.count()).where(recovery_codes.c.account == name)
+    return int(connection.execute(codes).scalar_one())
+
+
+def _account(row: Row[Any], codes: int) -> Account:
+    return Account(row.name, row.user, row.changed, row.totp is not None, codes, row.disabled)
 
 
 def _charge(connection: Connection, name: str, device: str, now: int) -> Attempts | None:

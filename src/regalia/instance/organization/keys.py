@@ -22,7 +22,7 @@ from regalia.instance.organization.listing import (
     served,
 )
 from regalia.instance.tenancy import IssuedKey, NewKey, create_key, key, list_keys, revoke_key
-from regalia.instance.tenancy.operations import Asked
+from regalia.instance.tenancy.paging import Asked
 from regalia.instance.tenancy.tenancy import Tenancy
 
 _ACCOUNT = "organization.project.service_account"
@@ -40,7 +40,7 @@ class Named(msgspec.Struct, frozen=True):
 
 
 @served("GET", "/projects/{project}/service_accounts", "List a project's service accounts", query=PAGING)
-async def _accounts(at: Tenancy, actor: Principal, asked: Asked, _body: None) -> object:
+def _accounts(at: Tenancy, actor: Principal, asked: Asked, _body: None) -> object:
     found = [one for one in _of_project(at, actor, asked["project"]) if not one.user]
     return page([_account(one) for one in found], asked)
 
@@ -76,7 +76,7 @@ async def _delete_account(at: Tenancy, actor: Principal, asked: Asked, _body: No
 
 
 @served("GET", "/projects/{project}/api_keys", "List a project's API keys", query=PAGING)
-async def _keys(at: Tenancy, actor: Principal, asked: Asked, _body: None) -> object:
+def _keys(at: Tenancy, actor: Principal, asked: Asked, _body: None) -> object:
     return page([_shown(at, one) for one in _of_project(at, actor, asked["project"])], asked)
 
 
@@ -92,7 +92,7 @@ async def _delete_key(at: Tenancy, actor: Principal, asked: Asked, _body: None) 
 
 
 @served("GET", "/admin_api_keys", "List the organisation's admin keys", query=PAGING)
-async def _admin_keys(at: Tenancy, actor: Principal, asked: Asked, _body: None) -> object:
+def _admin_keys(at: Tenancy, actor: Principal, asked: Asked, _body: None) -> object:
     return page([_admin(at, one) for one in _admin_of(at, actor)], asked)
 
 

@@ -9,6 +9,7 @@ No mail is sent. Whoever is invited is added at once, and may sign in under that
 they have, the invitation is pending.
 """
 
+from functools import partial
 from typing import Any, Literal
 
 import msgspec
@@ -38,7 +39,7 @@ from regalia.instance.tenancy import (
     take_role,
     user,
 )
-from regalia.instance.tenancy.operations import Asked
+from regalia.instance.tenancy.paging import Asked
 from regalia.instance.tenancy.tenancy import Tenancy
 from regalia.storage.schema.signin import accounts, identities
 
@@ -81,7 +82,7 @@ class Invitation(msgspec.Struct, frozen=True):
 
 
 @served("GET", "/users", "List the organisation's people", query=(*PAGING, "emails"))
-async def _users(at: Tenancy, actor: Principal, asked: Asked, _body: None) -> object:
+def _users(at: Tenancy, actor: Principal, asked: Asked, _body: None) -> object:
     emails = [text.lower() for text in asked.get("emails", "").split(",") if text]
     found = [one for one in _people(at, actor) if not emails or one.email.lower() in emails]
     return page([_shown(at, one) for one in found], asked)
@@ -108,7 +109,7 @@ async def _delete_user(at: Tenancy, actor: Principal, asked: Asked, _body: None)
 
 
 @served("GET", "/projects/{project}/users", "List a project's people", query=PAGING)
-async def _members(at: Tenancy, actor: Principal, asked: Asked, _body: None) -> object:
+def _members(at: Tenancy, actor: Principal, asked: Asked, _body: None) -> object:
     within = own_project(at, actor, asked["project"]).id
     found = [one for one in _people(at, actor) if _roles_in(at, one, within)]
     return page([member(at, one, within) for one in found], asked)
@@ -117,7 +118,7 @@ async def _members(at: Tenancy, actor: Principal, asked: Asked, _body: None) -> 
 @served("POST", "/projects/{project}/users", "Let a person join a project", body=NewMember)
 async def _add_member(at: Tenancy, actor: Principal, asked: Asked, body: NewMember) -> object:
     within = own_project(at, actor, asked["project"])
-    found = _named(at, actor, body)
+    found = await at.scan(lambda: _named(at, actor, body))
     await give_role(at, actor, found.id, _role_at(body.role, within.organisation, within.id))
     return member(at, found, within.id)
 
@@ -149,10 +150,10 @@ async def _remove_member(at: Tenancy, actor: Principal, asked: Asked, _body: Non
 
 
 @served("GET", "/invites", "List invitations", query=PAGING)
-async def _invites(at: Tenancy, actor: Principal, asked: Asked, _body: None) -> object:
-    people = _people(at, actor)
-    known = await at.read(_signed_in)
-    return page([_invite(at, one, one.id in known) for one in people], asked)
+def _invites(at: Tenancy, actor: Principal, asked: Asked, _body: None) -> object:
+    with at.database.read() as connection:
+        known = _signed_in(connection)
+    return page([_invite(at, one, one.id in known) for one in _people(at, actor)], asked)
 
 
 @served("POST", "/invites", "Add a person, who may sign in from then on", body=Invitation)
@@ -174,13 +175,13 @@ async def _create_invite(at: Tenancy, actor: Principal, _asked: Asked, body: Inv
 @served("GET", "/invites/{invite}", "Retrieve an invitation")
 async def _one_invite(at: Tenancy, actor: Principal, asked: Asked, _body: None) -> object:
     found = _person(at, actor, asked["invite"])
-    return _invite(at, found, found.id in await at.read(_signed_in))
+    return _invite(at, found, await at.read(partial(_has_signed_in, found.id)))
 
 
 @served("DELETE", "/invites/{invite}", "Take a pending invitation back")
 async def _delete_invite(at: Tenancy, actor: Principal, asked: Asked, _body: None) -> object:
     found = _person(at, actor, asked["invite"])
-    if found.id in await at.read(_signed_in):
+    if await at.read(partial(_has_signed_in, found.id)):
         raise ApiError(409, "invite_accepted", "This invitation was accepted: lock the person out instead.")
     await disable_user(at, actor, found.id)
     return deleted("organization.invite", found.id)
@@ -279,3 +280,9 @@ def _signed_in(connection: Connection) -> set[str]:
     """Who has signed in at a provider, or has an account here."""
     found = connection.execute(select(identities.c.user).union(select(accounts.c.user)))
     return {str(row[0]) for row in found}
+
+
+def _has_signed_in(user: str, connection: Connection) -> bool:
+    theirs = select(identities.c.user).where(identities.c.user == user)
+    local = select(accounts.c.user).where(accounts.c.user == user)
+    return connection.execute(theirs.union(local)).first() is not None

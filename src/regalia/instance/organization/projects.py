@@ -15,7 +15,7 @@ from regalia.instance.tenancy import (
     create_project,
     list_projects,
 )
-from regalia.instance.tenancy.operations import Asked
+from regalia.instance.tenancy.paging import Asked
 from regalia.instance.tenancy.tenancy import Tenancy
 
 
@@ -38,7 +38,7 @@ def shown(project: Project) -> dict[str, Any]:
 
 
 @served("GET", "/projects", "List projects", query=(*PAGING, "include_archived"))
-async def _projects(at: Tenancy, actor: Principal, asked: Asked, _body: None) -> object:
+def _projects(at: Tenancy, actor: Principal, asked: Asked, _body: None) -> object:
     archived = asked.get("include_archived", "").lower() == "true"
     found = list_projects(at, actor, home(at, actor).id)
     return page([shown(one) for one in found if archived or one.archived is None], asked)

@@ -7,13 +7,13 @@ from typing import Any
 
 from regalia.errors import ApiError
 from regalia.identity import Principal, require_at
-from regalia.instance.organization.listing import home, limit_of, own_project, served
-from regalia.instance.tenancy.operations import Asked
+from regalia.instance.organization.listing import home, own_project, served
+from regalia.instance.tenancy.paging import Asked, Paging, limit_of
 from regalia.instance.tenancy.tenancy import Tenancy
-from regalia.metering.report import question, usage_rows
+from regalia.metering.report import MAX_ROWS, question, usage_rows
 
 _DAY = timedelta(days=1)
-_LONGEST_DAYS = 366
+_DAYS = Paging(7, 366)
 _GROUPS = {"project_id": "project", "user_id": "user", "api_key_id": "key", "model": "model"}
 _FILTERS = {"project_ids": "project", "user_ids": "user", "api_key_ids": "key", "models": "model"}
 _QUERY = ("start_time", "end_time", "bucket_width", "group_by", "limit", "page", *_FILTERS)
@@ -36,10 +36,10 @@ Row = dict[str, Any]
 
 
 def _serve_usage(kind: str) -> None:
-    @served("GET", f"/usage/{kind}", f"Usage of {kind.replace('_', ' ')}", query=_QUERY)
-    async def _usage(at: Tenancy, actor: Principal, asked: Asked, _body: None) -> object:
+    @served("GET", f"/usage/{kind}", f"Usage of {kind.replace('_', ' ')}", query=_QUERY, paging=_DAYS)
+    def _usage(at: Tenancy, actor: Principal, asked: Asked, _body: None) -> object:
         by = _groups(asked, _GROUPS)
-        rows = await _rows(at, actor, asked, ("route", *by))
+        rows = _rows(at, actor, asked, ("route", *by))
         wanted = _ROUTES.get(kind, frozenset())
         rows = [row for row in rows if row["route"] in wanted]
 
@@ -67,10 +67,10 @@ for _kind in (*_ROUTES, *_NOT_SERVED):
     _serve_usage(_kind)
 
 
-@served("GET", "/costs", "Costs, by currency", query=_QUERY)
-async def _costs(at: Tenancy, actor: Principal, asked: Asked, _body: None) -> object:
+@served("GET", "/costs", "Costs, by currency", query=_QUERY, paging=_DAYS)
+def _costs(at: Tenancy, actor: Principal, asked: Asked, _body: None) -> object:
     by = _groups(asked, {"project_id": "project", "line_item": "model"})
-    rows = [row for row in await _rows(at, actor, asked, by) if row["cost"]]
+    rows = [row for row in _rows(at, actor, asked, by) if row["cost"]]
     for row in rows:
         row["currency"] = row["cost"]["currency"]
 
@@ -86,7 +86,7 @@ async def _costs(at: Tenancy, actor: Principal, asked: Asked, _body: None) -> ob
     return _buckets(asked, rows, ("currency", *by), result)
 
 
-async def _rows(at: Tenancy, actor: Principal, asked: Asked, by: tuple[str, ...]) -> list[Row]:
+def _rows(at: Tenancy, actor: Principal, asked: Asked, by: tuple[str, ...]) -> list[Row]:
     """The rows of the days asked for, as the filters say. Raises ApiError."""
     within = home(at, actor).id
     projects = _names(asked, "project_ids")
@@ -99,7 +99,12 @@ async def _rows(at: Tenancy, actor: Principal, asked: Asked, by: tuple[str, ...]
     filters = {column: _names(asked, name) for name, column in _FILTERS.items() if asked.get(name)}
     columns = dict.fromkeys(("day", *by, *filters))
     wanted = question(first.isoformat(), last.isoformat(), {"organisation": within}, columns)
-    rows = await at.read(lambda connection: usage_rows(connection, wanted))
+    with at.database.read() as connection:
+        rows = usage_rows(connection, wanted)
+    if len(rows) >= MAX_ROWS:
+        raise ApiError(
+            400, "too_much", f"That is more than {MAX_ROWS} sums: ask for fewer days a page.", param="limit"
+        )
     return [row for row in rows if all(row[column] in names for column, names in filters.items())]
 
 
@@ -109,12 +114,14 @@ def _buckets(
     """A page of a bucket for each day, with a result for each combination of the columns in `by`."""
     first, last, more = _span(asked)
     data = []
+    by_day: dict[str, list[Row]] = {}
+    for row in rows:
+        by_day.setdefault(row["day"], []).append(row)
     for number in range((last - first).days + 1):
         day = first + number * _DAY
         groups: dict[tuple[str, ...], list[Row]] = {}
-        for row in rows:
-            if row["day"] == day.isoformat():
-                groups.setdefault(tuple(row[name] for name in by), []).append(row)
+        for row in by_day.get(day.isoformat(), ()):
+            groups.setdefault(tuple(row[name] for name in by), []).append(row)
         data.append(
             {
                 "object": "bucket",
@@ -140,7 +147,7 @@ def _span(asked: Asked) -> tuple[Any, Any, bool]:
     end = min(_moment(asked, "end_time") or now, now)
     first, last = begin.date(), (end - timedelta(microseconds=1)).date()
     last = max(last, first)
-    page = first + (limit_of(asked, 7, _LONGEST_DAYS) - 1) * _DAY
+    page = first + (limit_of(asked, _DAYS) - 1) * _DAY
     return first, min(last, page), page < last
 
 

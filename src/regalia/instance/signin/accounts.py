@@ -7,7 +7,6 @@ one-time codes a new password alone does not let anybody in.
 
 import asyncio
 import base64
-from collections.abc import Mapping
 from typing import Annotated, Any
 
 import msgspec
@@ -21,11 +20,11 @@ from regalia.identity.signin.errors import SignInRefused
 from regalia.identity.signin.passwords import SALT_BYTES, PasswordTooWeak, check_password, hash_password
 from regalia.identity.signin.sessions import end_sessions
 from regalia.instance.tenancy.operations import operation
+from regalia.instance.tenancy.paging import PAGE, Asked, page
 from regalia.instance.tenancy.people import NewUser, add_user, user
 from regalia.instance.tenancy.tenancy import Tenancy
 
 PASSWORD_BYTES = 15
-Asked = Mapping[str, str]
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 Password = Annotated[str, msgspec.Meta(max_length=1024)]
 
@@ -47,18 +46,17 @@ class NewPassword(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     password: Password | None = None
 
 
-@operation("GET", "/accounts", "List local accounts", tag="sign-in")
-async def _list(at: Tenancy, actor: Principal, _asked: Asked, _body: None) -> object:
+@operation("GET", "/accounts", "List local accounts", tag="sign-in", query=PAGE)
+def _list(at: Tenancy, actor: Principal, asked: Asked, _body: None) -> object:
     require_at(actor, "signin.manage", "")
-    found = await asyncio.to_thread(_accounts(at).list)
-    return {"object": "list", "data": found}
+    return page([{"id": one.name, **msgspec.structs.asdict(one)} for one in _accounts(at).list()], asked)
 
 
 @operation("POST", "/accounts", "Add a local account", tag="sign-in", body=NewAccount)
 async def _add(at: Tenancy, actor: Principal, _asked: Asked, body: NewAccount) -> object:
     require_at(actor, "signin.manage", "")
     name = _name(body.name)
-    if name in {one.name for one in await asyncio.to_thread(_accounts(at).list)}:
+    if await asyncio.to_thread(_accounts(at).has, name):
         raise ApiError(409, "exists_already", f"There is an account `{name}` already.", param="name")
     password = _password(at, body.password, name)
     if body.user:

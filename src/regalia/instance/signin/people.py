@@ -16,7 +16,7 @@ from regalia.identity.signin.errors import SignInRefused
 from regalia.identity.signin.groups import roles_of
 from regalia.identity.signin.tokens import Claims
 from regalia.identity.tenants import User
-from regalia.instance.tenancy.people import set_roles
+from regalia.instance.tenancy.people import refuse_more_people, set_roles
 from regalia.instance.tenancy.tenancy import Tenancy
 from regalia.storage.schema.signin import identities, scim_users
 from regalia.storage.schema.tenancy import users
@@ -95,7 +95,11 @@ async def map_groups(
 async def add_person(
     at: Tenancy, provider: IdentityProvider, person: Person, *, ident: str = "", link: bool = True
 ) -> User:
-    """Add a person, and which subject they are. Raises ApiError 409 where somebody else is that already."""
+    """Add a person, and which subject they are.
+
+    Raises ApiError 409 where somebody else is that already, or there are as many people as there may be.
+    """
+    refuse_more_people(at)
     made = User(
         ident or at.new_id("user"),
         _printable(person.name) or "unnamed",

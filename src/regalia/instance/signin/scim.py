@@ -6,8 +6,8 @@ Changes are made one after the other. A user that is deleted stays as a person w
 """
 
 import asyncio
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final
 
 import msgspec
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
@@ -15,12 +15,15 @@ from sqlalchemy import Connection, Row, delete, func, insert, select, update
 from regalia.config import IdentityProvider
 from regalia.identity.scim.errors import ScimError
 from regalia.identity.scim.query import Query
-from regalia.identity.scim.resources import Email, Group, User
+from regalia.identity.scim.resources import MAX_MEMBERS, Email, Group, User
 from regalia.identity.signin.sessions import end_sessions
 from regalia.instance.signin.people import Person, add_person, directory, map_groups
 from regalia.instance.tenancy.tenancy import Tenancy
 from regalia.storage.schema.signin import identities, scim_groups, scim_members, scim_users
 from regalia.storage.schema.tenancy import users
+
+CHUNK: Final = 5_000
+"""How many ids one statement names: SQLite takes 32,766 values in one."""
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -173,10 +176,11 @@ class Provisioning:
 
     async def _give_roles(self, members: Iterable[str]) -> None:
         """The roles of the groups that these people are in now, and no others from here."""
-        for ident in sorted(members):
-            if ident in self._at.tenants.users:
-                names = await asyncio.to_thread(self._group_names, ident)
-                await map_groups(self._at, self._provider, ident, names)
+        for some in batched(sorted(members), CHUNK):
+            names = await asyncio.to_thread(self._group_names, some)
+            for ident in some:
+                if ident in self._at.tenants.users:
+                    await map_groups(self._at, self._provider, ident, names[ident])
 
     def _set_access(self, connection: Connection, generation: int, ident: str, active: bool) -> None:
         disabled = None if active else self._at.clock()
@@ -233,7 +237,15 @@ class Provisioning:
         with self._at.database.read() as connection:
             total = connection.execute(select(func.count()).select_from(wanted.subquery())).scalar_one()
             rows = connection.execute(page.limit(query.count)).all()
-            return total, [_group_of(connection, row) for row in rows]
+            found: list[Kept] = []
+            room = MAX_MEMBERS
+            for row in rows:  # a page may have fewer than were asked for, but never none
+                kept = _group_of(connection, row)
+                room -= len(kept.resource.members) if isinstance(kept.resource, Group) else 0
+                if found and room < 0:
+                    break
+                found.append(kept)
+            return total, found
 
     def _group(self, ident: str) -> Kept:
         with self._at.database.read() as connection:
@@ -242,14 +254,18 @@ class Provisioning:
                 raise ScimError(404, "There is no such group.")
             return _group_of(connection, row)
 
-    def _group_names(self, ident: str) -> frozenset[str]:
-        names = (
-            select(scim_groups.c.display_name)
-            .join(scim_members, scim_members.c.group == scim_groups.c.id)
-            .where(scim_members.c.user == ident)
+    def _group_names(self, people: Sequence[str]) -> dict[str, frozenset[str]]:
+        """The names of the groups that each of some people is in."""
+        query = (
+            select(scim_members.c.user, scim_groups.c.display_name)
+            .join(scim_groups, scim_members.c.group == scim_groups.c.id)
+            .where(scim_members.c.user.in_(people))
         )
+        names: dict[str, set[str]] = {ident: set() for ident in people}
         with self._at.database.read() as connection:
-            return frozenset(connection.execute(names).scalars())
+            for ident, name in connection.execute(query):
+                names[ident].add(name)
+        return {ident: frozenset(found) for ident, found in names.items()}
 
 
 def _action(before: User | Group, wanted: User) -> str:
@@ -309,9 +325,16 @@ def _refuse_taken_group(connection: Connection, wanted: Group, ident: str) -> No
 
 
 def _set_members(connection: Connection, ident: str, members: frozenset[str]) -> None:
-    known = set(connection.execute(select(scim_users.c.id).where(scim_users.c.id.in_(members))).scalars())
+    known: set[str] = set()
+    for some in batched(sorted(members), CHUNK):
+        known.update(connection.execute(select(scim_users.c.id).where(scim_users.c.id.in_(some))).scalars())
     if unknown := members - known:
         raise ScimError(400, f"There is no user {min(unknown)[:80]!r}.", "invalidValue")
     connection.execute(delete(scim_members).where(scim_members.c.group == ident))
     if members:
         connection.execute(insert(scim_members), [{"group": ident, "user": one} for one in sorted(members)])
+
+
+def batched(idents: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    """The ids, so many at a time."""
+    return (idents[first : first + size] for first in range(0, len(idents), size))

@@ -5,6 +5,7 @@ can list its readings. Who tries without a grant is refused on record, too (`adm
 grants what they asked for; nor does whoever issued the other one's key, since they could act as both.
 """
 
+from functools import partial
 from typing import Annotated, Any
 
 import msgspec
@@ -15,6 +16,7 @@ from regalia.identity import Principal, permits, require_at, sees
 from regalia.identity.live import as_struct
 from regalia.identity.roles import not_found, not_permitted
 from regalia.instance.tenancy.hands import hands_of, not_independent, refuse_same_hands
+from regalia.instance.tenancy.paging import ALL, Asked, page_of_rows
 from regalia.instance.tenancy.places import project
 from regalia.instance.tenancy.tenancy import Tenancy, bounded, changed_meanwhile
 from regalia.ledger import CallOpen, Part, ReceiptNotFound
@@ -24,7 +26,6 @@ from regalia.storage.schema.tenancy import content_reads, content_requests
 DEFAULT_S = 600
 LONGEST_S = 86_400
 LONGEST_PURPOSE = 500
-MOST_LISTED = 1000
 
 Seconds = Annotated[int, msgspec.Meta(ge=1, le=LONGEST_S)]
 
@@ -146,7 +147,9 @@ async def read_content(at: Tenancy, actor: Principal, call: str) -> Said:
             "(`regalia content read CALL --purpose …`), and have a second person grant it.",
         )
     grant = as_struct(ContentRequest, found[0])
-    if grant.decider in hands_of(at, actor.actor, grant.created, actor.issuer):  # they may be reading now
+    if grant.decider in hands_of(
+        at, actor.actor, grant.created, actor.issuer
+    ):  # who granted it may be reading
         await _note_denial(at, actor, call, home)
         raise not_independent()
     try:
@@ -169,27 +172,47 @@ async def read_content(at: Tenancy, actor: Principal, call: str) -> Said:
     return Said(call, record, grant.until or 0, parts)
 
 
-async def list_requests(at: Tenancy, actor: Principal, within: str = "") -> list[ContentRequest]:
-    """The newest requests that the actor made, may decide or may know of. Raises ApiError 404."""
-    query = select(content_requests).order_by(content_requests.c.created.desc())
+async def list_requests(
+    at: Tenancy, actor: Principal, within: str = "", asked: Asked = ALL
+) -> dict[str, Any]:
+    """A page of the requests that the actor made, may decide or may know of, the newest first.
+
+    Of one project if it is named. Raises ApiError 400, 404.
+    """
+    query = select(content_requests)
     if within:
         project(at, actor, within)
         query = query.where(content_requests.c.project == within)
     own = {held.organisation for held in actor.held}
-    if "" not in own:  # what is others' must not use up what is listed
+    if "" not in own:  # what is others' need not be looked at
         home = content_requests.c.organisation.in_(sorted(own))
         query = query.where(home | (content_requests.c.requester == actor.actor))
-    rows = await _select(at, query.limit(MOST_LISTED))
-    return [found for row in rows if _concerns(actor, found := as_struct(ContentRequest, row))]
+
+    def shown(row: Row[Any]) -> ContentRequest | None:
+        found = as_struct(ContentRequest, row)
+        return found if _concerns(actor, found) else None
+
+    def run() -> dict[str, Any]:
+        order = content_requests.c.created, content_requests.c.id
+        with at.database.read() as connection:
+            return page_of_rows(connection, query, order, asked, shown, newest=True)
+
+    return await at.scan(run)
 
 
-async def list_reads(at: Tenancy, actor: Principal, within: str) -> list[ContentRead]:
-    """Who has read content of a project, the newest first. Raises ApiError 403, 404."""
+async def list_reads(at: Tenancy, actor: Principal, within: str, asked: Asked = ALL) -> dict[str, Any]:
+    """A page of who has read content of a project, the newest first. Raises ApiError 400, 403, 404."""
     home = project(at, actor, within)
     require_at(actor, "content.reads", home.organisation, home.id)
     query = select(content_reads).where(content_reads.c.project == within)
-    rows = await _select(at, query.order_by(content_reads.c.time.desc()).limit(MOST_LISTED))
-    return [as_struct(ContentRead, row) for row in rows]
+
+    def run() -> dict[str, Any]:
+        shown = partial(as_struct, ContentRead)
+        with at.database.read() as connection:
+            order = content_reads.c.time, content_reads.c.id
+            return page_of_rows(connection, query, order, asked, shown, newest=True)
+
+    return await at.scan(run)
 
 
 async def place_of_call(at: Tenancy, call: str) -> tuple[str, str] | None:

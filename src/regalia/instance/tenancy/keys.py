@@ -13,7 +13,7 @@ from regalia.identity.roles import DEVELOPER, not_found, not_permitted
 from regalia.identity.tenants import SCOPES, ApiKey
 from regalia.instance.tenancy.people import grantable
 from regalia.instance.tenancy.places import organisation, project
-from regalia.instance.tenancy.tenancy import Tenancy, Write, bounded, changed_meanwhile
+from regalia.instance.tenancy.tenancy import Tenancy, Write, bounded, changed_meanwhile, refuse_more
 from regalia.storage.schema.tenancy import api_keys
 
 LONGEST_OVERLAP_S = 90 * 86_400
@@ -132,7 +132,8 @@ def list_keys(at: Tenancy, actor: Principal, within: str = "") -> list[ApiKey]:
     """The keys that the actor may see, of one project if named, the newest first. Raises ApiError 404."""
     if within:
         project(at, actor, within)
-    found = [one for one in at.tenants.keys.values() if within in ("", one.project) and _sees_key(actor, one)]
+    every = tuple(at.tenants.keys.values())
+    found = [one for one in every if within in ("", one.project) and _sees_key(actor, one)]
     return sorted(found, key=lambda one: (-one.created, one.id))
 
 
@@ -144,6 +145,9 @@ async def _issue(
     fields: dict[str, str | int],
     also: Write[None] | None = None,
 ) -> IssuedKey:
+    now = at.clock()
+    there = sum(one.revoked is None and (one.expires or now + 1) > now for one in at.tenants.keys.values())
+    refuse_more("keys", there, at.limits.keys)
     secret = new_key(at.random(RANDOM_BYTES))
     made = msgspec.structs.replace(made, hint=secret[-4:])
 

@@ -4,7 +4,9 @@ The API serves these operations and the `regalia` commands ask for them, from a 
 none does, here in the process. An answer is plain data, ready for JSON.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+import inspect
+from collections.abc import Awaitable, Callable
+from functools import partial, wraps
 from typing import Annotated, Any
 
 import msgspec
@@ -13,15 +15,16 @@ from regalia.errors import ApiError
 from regalia.identity import MATRIX, ROLES, Principal
 from regalia.identity.tenants import User
 from regalia.instance.tenancy import content, keys, people, places, pseudonyms
+from regalia.instance.tenancy.paging import PAGE, USUAL, Asked, Paging, page
 from regalia.instance.tenancy.tenancy import Tenancy
 
 BASE = "/v1/regalia"
-Asked = Mapping[str, str]
-"""The parameters of path and query."""
+Run = Callable[[Tenancy, Principal, Asked, Any], Any]
+"""What carries an operation out: it gets the parameters of path and query, and the body if there is one."""
 
 
 class Operation(msgspec.Struct, frozen=True):
-    """One operation. `run` gets the parameters of path and query, and the body as `body` if it has one."""
+    """One operation. `paging` is how long its pages are, where it is a list."""
 
     method: str
     path: str
@@ -30,6 +33,7 @@ class Operation(msgspec.Struct, frozen=True):
     run: Callable[[Tenancy, Principal, Asked, Any], Awaitable[object]]
     body: type[msgspec.Struct] | None = None
     query: tuple[str, ...] = ()
+    paging: Paging | None = None
 
     @property
     def parameters(self) -> tuple[str, ...]:
@@ -69,13 +73,27 @@ def operation(
     body: type[msgspec.Struct] | None = None,
     query: tuple[str, ...] = (),
     base: str = BASE,
-) -> Callable[[Callable[[Tenancy, Principal, Asked, Any], Awaitable[object]]], None]:
-    """Add an operation below `base`; decorates the function that runs it."""
+    paging: Paging = USUAL,
+) -> Callable[[Run], None]:
+    """Add an operation below `base`; decorates the function that runs it.
 
-    def add(run: Callable[[Tenancy, Principal, Asked, Any], Awaitable[object]]) -> None:
-        OPERATIONS.append(Operation(method, base + path, summary, tag, run, body, query))
+    A plain function runs in a thread (`Tenancy.scan`): it may look through much, and changes nothing.
+    """
+
+    def add(run: Run) -> None:
+        carried_out = run if inspect.iscoroutinefunction(run) else _in_a_thread(run)
+        pages = paging if "limit" in query else None
+        OPERATIONS.append(Operation(method, base + path, summary, tag, carried_out, body, query, pages))
 
     return add
+
+
+def _in_a_thread(run: Run) -> Callable[[Tenancy, Principal, Asked, Any], Awaitable[object]]:
+    @wraps(run)
+    async def carry_out(at: Tenancy, actor: Principal, asked: Asked, body: Any) -> object:
+        return await at.scan(partial(run, at, actor, asked, body))
+
+    return carry_out
 
 
 def decoded(body: bytes, kind: type[msgspec.Struct]) -> msgspec.Struct:
@@ -108,10 +126,6 @@ def matched(method: str, path: str) -> tuple[Operation, dict[str, str]] | None:
     return best
 
 
-def _list(found: list[Any]) -> dict[str, Any]:
-    return {"object": "list", "data": found}
-
-
 @operation("GET", "/roles", "The matrix of roles and permissions")
 async def _roles(_at: Tenancy, _actor: Principal, _asked: Asked, _body: None) -> object:
     return matrix()
@@ -141,9 +155,9 @@ async def _me(_at: Tenancy, actor: Principal, _asked: Asked, _body: None) -> obj
     }
 
 
-@operation("GET", "/organisations", "The organisations you have a role in")
-async def _organisations(at: Tenancy, actor: Principal, _asked: Asked, _body: None) -> object:
-    return _list(places.list_organisations(at, actor))
+@operation("GET", "/organisations", "The organisations you have a role in", query=PAGE)
+def _organisations(at: Tenancy, actor: Principal, asked: Asked, _body: None) -> object:
+    return page(places.list_organisations(at, actor), asked)
 
 
 @operation("POST", "/organisations", "Create an organisation", body=NewOrganisation)
@@ -161,9 +175,9 @@ async def _archive_organisation(at: Tenancy, actor: Principal, asked: Asked, _bo
     return await places.archive_organisation(at, actor, asked["organisation"])
 
 
-@operation("GET", "/projects", "The projects you have a role in", query=("organisation",))
-async def _projects(at: Tenancy, actor: Principal, asked: Asked, _body: None) -> object:
-    return _list(places.list_projects(at, actor, asked.get("organisation", "")))
+@operation("GET", "/projects", "The projects you have a role in", query=("organisation", *PAGE))
+def _projects(at: Tenancy, actor: Principal, asked: Asked, _body: None) -> object:
+    return page(places.list_projects(at, actor, asked.get("organisation", "")), asked)
 
 
 @operation("POST", "/projects", "Create a project", body=places.NewProject)
@@ -186,9 +200,9 @@ async def _archive_project(at: Tenancy, actor: Principal, asked: Asked, _body: N
     return await places.archive_project(at, actor, asked["project"])
 
 
-@operation("GET", "/users", "People", query=("organisation",))
-async def _users(at: Tenancy, actor: Principal, asked: Asked, _body: None) -> object:
-    return _list(people.list_users(at, actor, asked.get("organisation", "")))
+@operation("GET", "/users", "People", query=("organisation", *PAGE))
+def _users(at: Tenancy, actor: Principal, asked: Asked, _body: None) -> object:
+    return page(people.list_users(at, actor, asked.get("organisation", "")), asked)
 
 
 @operation("POST", "/users", "Add a person", body=people.NewUser)
@@ -211,9 +225,9 @@ async def _enable_user(at: Tenancy, actor: Principal, asked: Asked, _body: None)
     return await people.disable_user(at, actor, asked["user"], disabled=False)
 
 
-@operation("GET", "/users/{user}/roles", "A person's roles")
-async def _roles_of(at: Tenancy, actor: Principal, asked: Asked, _body: None) -> object:
-    return _list(people.roles_of(at, actor, asked["user"]))
+@operation("GET", "/users/{user}/roles", "A person's roles", query=PAGE)
+def _roles_of(at: Tenancy, actor: Principal, asked: Asked, _body: None) -> object:
+    return page(people.roles_of(at, actor, asked["user"]), asked)
 
 
 @operation("POST", "/users/{user}/roles", "Give a person a role", body=people.RoleAt)
@@ -226,9 +240,9 @@ async def _take_role(at: Tenancy, actor: Principal, asked: Asked, body: people.R
     return await people.take_role(at, actor, asked["user"], body)
 
 
-@operation("GET", "/keys", "API keys, without their text", query=("project",))
-async def _keys(at: Tenancy, actor: Principal, asked: Asked, _body: None) -> object:
-    return _list(keys.list_keys(at, actor, asked.get("project", "")))
+@operation("GET", "/keys", "API keys, without their text", query=("project", *PAGE))
+def _keys(at: Tenancy, actor: Principal, asked: Asked, _body: None) -> object:
+    return page(keys.list_keys(at, actor, asked.get("project", "")), asked)
 
 
 @operation("POST", "/keys", "Create an API key; its text is shown now and never again", body=keys.NewKey)
@@ -251,14 +265,14 @@ async def _revoke_key(at: Tenancy, actor: Principal, asked: Asked, _body: None) 
     return await keys.revoke_key(at, actor, asked["key"])
 
 
-@operation("GET", "/pseudonyms/{pseudonym}", "Whom a pseudonym in the log stands for")
-async def _pseudonym(at: Tenancy, actor: Principal, asked: Asked, _body: None) -> object:
-    return pseudonyms.named(at, actor, asked["pseudonym"])
+@operation("GET", "/pseudonyms/{pseudonym}", "Whom a pseudonym in the log stands for", query=("before",))
+def _pseudonym(at: Tenancy, actor: Principal, asked: Asked, _body: None) -> object:
+    return pseudonyms.named(at, actor, asked["pseudonym"], asked.get("before", ""))
 
 
-@operation("GET", "/content/requests", "Who asked to read content", tag="content", query=("project",))
+@operation("GET", "/content/requests", "Who asked to read content", tag="content", query=("project", *PAGE))
 async def _requests(at: Tenancy, actor: Principal, asked: Asked, _body: None) -> object:
-    return _list(await content.list_requests(at, actor, asked.get("project", "")))
+    return await content.list_requests(at, actor, asked.get("project", ""), asked)
 
 
 @operation("POST", "/content/requests", "Ask to read a call's content", tag="content", body=NewContentRequest)
@@ -278,9 +292,11 @@ async def _refuse(at: Tenancy, actor: Principal, asked: Asked, _body: None) -> o
     return await content.decide_request(at, actor, asked["request"], grant=False)
 
 
-@operation("GET", "/content/reads", "Who has read a project's content", tag="content", query=("project",))
+@operation(
+    "GET", "/content/reads", "Who has read a project's content", tag="content", query=("project", *PAGE)
+)
 async def _reads(at: Tenancy, actor: Principal, asked: Asked, _body: None) -> object:
-    return _list(await content.list_reads(at, actor, asked.get("project") or actor.project))
+    return await content.list_reads(at, actor, asked.get("project") or actor.project, asked)
 
 
 @operation("GET", "/content/{call}", "Read a call's content, once that is granted", tag="content")

@@ -1,10 +1,11 @@
 """People and their roles. Whoever gives a role stands in the log, and nobody gives one to themselves."""
 
 import re
+from collections.abc import Iterable
 from typing import Annotated
 
 import msgspec
-from sqlalchemy import Connection, insert, update
+from sqlalchemy import Connection, insert, select, update
 
 from regalia.errors import ApiError
 from regalia.identity import ROLES, Held, Principal, allowed, permits, require_at
@@ -12,7 +13,7 @@ from regalia.identity.roles import CONFLICTS, GRANTABLE, OPERATOR, not_found, no
 from regalia.identity.signin.sessions import end_sessions
 from regalia.identity.tenants import Grant, Project, User
 from regalia.instance.tenancy.places import organisation, project
-from regalia.instance.tenancy.tenancy import Tenancy, bounded, changed_meanwhile
+from regalia.instance.tenancy.tenancy import Tenancy, bounded, changed_meanwhile, refuse_more
 from regalia.storage.schema.tenancy import role_grants, users
 
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
@@ -46,6 +47,7 @@ async def add_user(at: Tenancy, actor: Principal, wanted: NewUser) -> User:
         raise ApiError(400, "invalid_value", "`email` must be an address.", param="email")
     if any(one.email == wanted.email for one in at.tenants.users.values()):
         raise ApiError(409, "exists_already", "There is a person with this address already.", param="email")
+    refuse_more_people(at)
     made = User(
         at.new_id("user"), bounded("name", wanted.name), wanted.email, wanted.organisation, at.clock()
     )
@@ -57,6 +59,12 @@ async def add_user(at: Tenancy, actor: Principal, wanted: NewUser) -> User:
     about = {"subject": at.who(f"user:{made.id}"), **at.place(made.organisation)}
     await at.change("user_added", actor, dict(about), write)
     return made
+
+
+def refuse_more_people(at: Tenancy) -> None:
+    """Raise ApiError 409 where there are as many as there may be."""
+    there = sum(one.disabled is None for one in at.tenants.users.values())
+    refuse_more("people", there, at.limits.people)
 
 
 async def disable_user(at: Tenancy, actor: Principal, ident: str, *, disabled: bool = True) -> User:
@@ -73,6 +81,8 @@ async def disable_user(at: Tenancy, actor: Principal, ident: str, *, disabled: b
         end_sessions(connection, ident)
 
     if (found.disabled is None) == disabled:
+        if not disabled:
+            refuse_more_people(at)
         action = "user_disabled" if disabled else "user_enabled"
         about = {"subject": at.who(f"user:{ident}"), **at.place(found.organisation)}
         await at.change(action, actor, dict(about), write)
@@ -95,7 +105,7 @@ def list_users(at: Tenancy, actor: Principal, within: str = "") -> list[User]:
         raise not_permitted("members.read")
     found = [
         one
-        for one in at.tenants.users.values()
+        for one in tuple(at.tenants.users.values())
         if _sees_people(actor, one.organisation) and within in ("", one.organisation)
     ]
     return sorted(found, key=lambda one: (one.created, one.id))
@@ -118,19 +128,14 @@ async def give_role(at: Tenancy, actor: Principal, ident: str, wanted: RoleAt, *
     held = at.tenants.held_of(ident)
     if Held(wanted.role, *place) in held:
         raise ApiError(409, "exists_already", "The person has this role there already.", param="role")
-    for other in held:
-        if frozenset({other.role, wanted.role}) in CONFLICTS:
-            raise ApiError(
-                409,
-                "duties_conflict",
-                f"One person can't be both {other.role} and {wanted.role}: docs/roles.md says why.",
-                param="role",
-            )
+    _refuse_conflicts(wanted.role, [other.role for other in held])
     if found.disabled is not None:
         raise ApiError(409, "disabled", "The person is disabled.")
     made = Grant(at.new_id("grant"), ident, wanted.role, *place, at.clock(), source)
 
     def write(connection: Connection, generation: int) -> None:
+        mine = (role_grants.c.user == ident) & role_grants.c.ended.is_(None)
+        _refuse_conflicts(made.role, connection.execute(select(role_grants.c.role).where(mine)).scalars())
         connection.execute(insert(role_grants).values(**msgspec.structs.asdict(made), changed=generation))
 
     await at.change("role_given", actor, _recorded(at, made), write)
@@ -215,6 +220,18 @@ def _refuse_ungrantable(actor: Principal, role: str, place: tuple[str, str]) -> 
             f"Your roles do not permit you to give or take `{role}` there.",
             param="role",
         )
+
+
+def _refuse_conflicts(role: str, held: Iterable[str]) -> None:
+    """Raise ApiError 409 where the role would join duties that must stay separate."""
+    for other in held:
+        if frozenset({other, role}) in CONFLICTS:
+            raise ApiError(
+                409,
+                "duties_conflict",
+                f"One person can't be both {other} and {role}: docs/roles.md says why.",
+                param="role",
+            )
 
 
 def _refuse_oneself(actor: Principal, ident: str) -> None:

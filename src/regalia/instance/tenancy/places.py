@@ -9,8 +9,10 @@ from regalia.errors import ApiError
 from regalia.identity import Principal, require_at, sees
 from regalia.identity.roles import not_found
 from regalia.identity.tenants import Organisation, Project
-from regalia.instance.tenancy.tenancy import Tenancy, bounded, changed_meanwhile
+from regalia.instance.tenancy.tenancy import Tenancy, bounded, changed_meanwhile, refuse_more
+from regalia.ledger.retaining import read_rules
 from regalia.storage.schema.tenancy import organisations, projects
+from regalia.vault.retention import DEFAULT
 
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 Models = Annotated[tuple[Text, ...], msgspec.Meta(max_length=200)]
@@ -45,6 +47,8 @@ async def create_organisation(at: Tenancy, actor: Principal, name: str) -> Organ
     name = bounded("name", name)
     if any(one.name == name for one in at.tenants.organisations.values()):
         raise ApiError(409, "exists_already", f"There is an organisation `{name}` already.", param="name")
+    there = sum(one.archived is None for one in at.tenants.organisations.values())
+    refuse_more("organisations", there, at.limits.organisations)
     made = Organisation(at.new_id("org"), name, at.clock())
 
     def write(connection: Connection, generation: int) -> None:
@@ -82,7 +86,7 @@ def organisation(at: Tenancy, actor: Principal, ident: str) -> Organisation:
 
 def list_organisations(at: Tenancy, actor: Principal) -> list[Organisation]:
     """The organisations in which the actor has some role, the oldest first."""
-    found = [one for one in at.tenants.organisations.values() if sees(actor, one.id)]
+    found = [one for one in tuple(at.tenants.organisations.values()) if sees(actor, one.id)]
     return sorted(found, key=lambda one: (one.created, one.id))
 
 
@@ -92,6 +96,9 @@ async def create_project(at: Tenancy, actor: Principal, wanted: NewProject) -> P
     require_at(actor, "projects.manage", parent.id)
     if parent.archived is not None:
         raise ApiError(409, "archived", f"The organisation `{parent.id}` is archived.")
+    there = sum(one.archived is None for one in at.tenants.projects.values())
+    refuse_more("projects", there, at.limits.projects)
+    await _refuse_undefined(at, wanted.retention)
     made = Project(
         id=at.new_id("proj"),
         organisation=parent.id,
@@ -124,6 +131,8 @@ async def change_project(at: Tenancy, actor: Principal, ident: str, wanted: Proj
         given["models"] = given["models"] or None
     if "ceiling" in given:
         _label(at, given["ceiling"])
+    if given.get("retention", found.retention) != found.retention:
+        await _refuse_undefined(at, given["retention"])
     made = msgspec.structs.replace(found, **given)
     _refuse_taken_name(at, made)
 
@@ -168,7 +177,7 @@ def list_projects(at: Tenancy, actor: Principal, within: str = "") -> list[Proje
         organisation(at, actor, within)
     found = [
         one
-        for one in at.tenants.projects.values()
+        for one in tuple(at.tenants.projects.values())
         if sees(actor, one.organisation, one.id) and within in ("", one.organisation)
     ]
     return sorted(found, key=lambda one: (one.created, one.id))
@@ -178,6 +187,21 @@ def _label(at: Tenancy, label: str) -> str:
     if label and label not in at.labels:
         raise ApiError(400, "invalid_value", f"`ceiling` is one of: {', '.join(at.labels)}.", param="ceiling")
     return label
+
+
+async def _refuse_undefined(at: Tenancy, name: str) -> None:
+    """Raise ApiError 400 unless there is such a retention class: else contents would stay for ever."""
+    if name == DEFAULT:
+        return
+    defined = (await at.read(read_rules)).classes
+    if name not in defined:
+        known = ", ".join(sorted({DEFAULT, *defined}))
+        raise ApiError(
+            400,
+            "invalid_value",
+            f"There is no retention class `{name}`, only: {known}. `regalia retention define` makes one.",
+            param="retention",
+        )
 
 
 def _refuse_taken_name(at: Tenancy, made: Project) -> None:

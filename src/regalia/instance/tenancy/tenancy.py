@@ -9,6 +9,7 @@ made. So nothing takes effect that the log does not show.
 import asyncio
 import os
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from typing import Any, TypeVar
 
@@ -18,10 +19,11 @@ from sqlalchemy import Connection, select, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from regalia.clock import now_ms
+from regalia.config import Limits
 from regalia.errors import ApiError, RegaliaError
 from regalia.identity import Principal, Pseudonyms
 from regalia.identity.live import LiveTenants
-from regalia.identity.pseudonyms import actor_pseudonym
+from regalia.identity.pseudonyms import ActorNames, actor_pseudonym
 from regalia.identity.tenants import Tenants
 from regalia.ledger import Part
 from regalia.ledger.keeping import Action
@@ -29,6 +31,10 @@ from regalia.storage import Database
 from regalia.storage.schema.tenancy import identity_state
 
 _LOG = structlog.get_logger()
+LIMITS = Limits()
+SCANNERS = 2
+MOST_SCANS = 32
+"""How many look through much at once, and how many more may wait for that."""
 T = TypeVar("T")
 Write = Callable[[Connection, int], T]
 """Writes a change within its transaction, given the generation to mark rows with."""
@@ -42,7 +48,7 @@ class Tenancy:
     `append` makes an event's record durable and gives its index; it raises AuditUnavailable. `reveal` opens
     what was said in a call; without it no content can be read here. `approvals` is how many people must agree
     to a policy. `keep` changes what is kept and for how long. `entries` gives so many of the log's entries
-    below an index, the newest first.
+    below an index, the newest first; it blocks. `limits` bound how many of each there may be.
     """
 
     def __init__(
@@ -54,7 +60,8 @@ class Tenancy:
         *,
         reveal: Callable[[str], Awaitable[tuple[Part, ...]]] | None = None,
         keep: Callable[[Action], Awaitable[dict[str, Any]]] | None = None,
-        entries: Callable[[int | None, int], Awaitable[list[tuple[int, bytes]]]] | None = None,
+        entries: Callable[[int | None, int], list[tuple[int, bytes]]] | None = None,
+        limits: Limits = LIMITS,
         labels: tuple[str, ...] = ("public", "official", "restricted", "secret"),
         approvals: int = 1,
         grid: Decimal | None = None,
@@ -67,6 +74,8 @@ class Tenancy:
         self.reveal = reveal
         self.keep = keep
         self.entries = entries
+        self.limits = limits
+        self.actors = ActorNames(secret)
         self.labels = labels
         self.approvals = approvals
         self.grid = grid
@@ -75,6 +84,8 @@ class Tenancy:
         self._append = append
         self._pseudonyms = Pseudonyms(secret)
         self._turn = asyncio.Lock()  # one change at a time in this process
+        self._scanners = ThreadPoolExecutor(SCANNERS, "regalia-scan")  # threads come with the first scan
+        self._scans = 0
 
     @property
     def tenants(self) -> Tenants:
@@ -132,6 +143,18 @@ class Tenancy:
 
         return await self._answered(run)
 
+    async def scan(self, run: Callable[[], T]) -> T:
+        """Look through much, in threads kept for that: calls and changes do not wait. Raises ApiError 503."""
+        if self._scans >= SCANNERS + MOST_SCANS:
+            raise ApiError(503, "overloaded", "Too much is being looked through; try again.", retry_after=1)
+        self._scans += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._scanners, run)
+        except SQLAlchemyError as error:
+            raise _as_seen(error) from error
+        finally:
+            self._scans -= 1
+
     async def _answered(self, run: Callable[[], T]) -> T:
         try:
             return await asyncio.to_thread(run)
@@ -154,6 +177,17 @@ def _as_seen(error: Exception) -> Exception:
         _LOG.warning("the database refused", reason=str(error.__cause__ or error))
         return ApiError(503, "database_unavailable", "The database could not do it.", retry_after=1)
     return error
+
+
+def refuse_more(what: str, there: int, most: int) -> None:
+    """Raise ApiError 409 where there are as many as `limits:` lets there be."""
+    if there >= most:
+        raise ApiError(
+            409,
+            "limit_reached",
+            f"There are {there} {what} in use, and `limits.{what}` lets there be {most}: end some that are "
+            "not needed, or have the operator raise it.",
+        )
 
 
 def changed_meanwhile() -> ApiError:
