@@ -181,3 +181,20 @@ def test_the_caller_is_called_back_with_the_id_alone(
     while not told and time.monotonic() < deadline:
         time.sleep(0.05)
     assert told == [{"review": ident, "state": "released"}]
+
+
+def test_a_released_answer_counts_against_the_budgets_of_who_fetches_it(live: Server, reviewer: str) -> None:
+    poor = service_key(live, "poor")
+    name = ask(live, "GET", "/me", key=poor)["key"]
+    ident = held(live, poor, "input")["id"]
+    budget = {"scope": "key", "subject": name, "amount": "1", "period": "total"}
+    ask(live, "POST", "/budgets", budget)
+    deadline = time.monotonic() + 60
+    while (reply := chat(live, poor, "Hello.")).status != 429:  # processes look at budgets now and then
+        assert time.monotonic() < deadline, reply.body
+    ask(live, "POST", f"/reviews/{ident}/release", key=reviewer)
+    for _ in range(2):
+        refused = fetch(live, ident, poor)
+        assert (refused.status, refused.json["error"]["code"]) == (429, "insufficient_quota")
+    assert ask(live, "GET", f"/reviews/{ident}")["state"] == "released"
+    assert fetch(live, ident).status == 200, "another key of the project has room"
