@@ -20,8 +20,9 @@ from regalia.engines import (
     Work,
 )
 from regalia.engines.asking import Asking
-from regalia.engines.llama_slots import far
+from regalia.engines.llama_slots import Looks, far, holds
 from regalia.engines.pace import FIRST_GUESS, Pace, request_tokens
+from regalia.engines.work import Followed
 
 encode = msgspec.json.encode
 CHAT: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
@@ -45,7 +46,7 @@ class Upstream(Asking):
             self.asked_while_open.append(self.open > 0)
             return self.told
 
-        return 0, count
+        return Followed(count=count)
 
 
 @pytest.mark.parametrize("told", [Result(input=9, output=4), None])
@@ -175,6 +176,48 @@ def test_slots_tell_of_the_request_that_they_hold(
     slots: list[dict[str, Any]], samples: int, choices: int, result: Result | None
 ) -> None:
     assert far(encode([slot(99, read=1), *slots]), 5, samples, choices) == result
+
+
+def test_a_slot_holds_a_request_while_it_works_for_it() -> None:
+    assert holds(encode([slot(99), slot(5)]), 5)
+    assert not holds(encode([slot(99), slot(5, busy=False)]), 5)
+    assert not holds(b"no list", 5)
+
+
+async def test_all_who_wait_share_one_look_and_one_who_leaves_takes_none_from_the_others() -> None:
+    looked: list[int] = []
+
+    async def look() -> bytes:
+        looked.append(1)
+        return b"[]"
+
+    looks = Looks(look, apart=0.01)
+    leaving, *others = [asyncio.create_task(looks.next()) for _ in range(5)]
+    await asyncio.sleep(0)
+    leaving.cancel()
+    assert await asyncio.gather(*others) == [b"[]"] * 4
+    assert looked == [1]
+    assert await looks.next() == b"[]"
+
+
+async def test_a_whole_answer_that_was_cut_counts_until_the_engine_lets_go_of_it() -> None:
+    told = [Result(input=9, output=output) for output in (4, 6, 9)]
+
+    async def again() -> Result | None:
+        return told.pop(0) if told else None
+
+    async def count() -> Result | None:
+        return told.pop(0)
+
+    work = Work()
+    work.follow(count, again)
+    await work.rest()
+    assert work.result == Result(), "it was answered: nothing is asked"
+    work.sent()
+    await work.left()
+    assert work.result.output == 4
+    await work.rest()
+    assert work.result.output == 9
 
 
 def counting(index: int, text: str, read: int, written: int, finish: str | None = None) -> bytes:

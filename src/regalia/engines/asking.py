@@ -9,8 +9,9 @@ from regalia.engines.client import EngineClient, Reply, ReplyStream
 from regalia.engines.errors import EngineBroken, EngineUnavailable
 from regalia.engines.pace import Pace
 from regalia.engines.sse import EventSplitter
-from regalia.engines.work import Count, Work
+from regalia.engines.work import Followed, Work
 
+_NOT_FOLLOWED = Followed()
 _COUNTED = GENERATING | {"embeddings"}
 
 
@@ -79,9 +80,9 @@ class Asking:
             self._pace = Pace()
         return self._pace
 
-    def follow(self, route: str, document: dict[str, Any]) -> tuple[int, Count | None]:
-        """A mark by which the engine knows this request, 0 for none, and who tells how far it is."""
-        return 0, None
+    def follow(self, route: str, document: dict[str, Any]) -> Followed:
+        """How the engine can be asked about this request."""
+        return _NOT_FOLLOWED
 
     async def ask(
         self, route: str, document: dict[str, Any], work: Work | None = None
@@ -89,10 +90,10 @@ class Asking:
         """One request, one reply. Raises EngineError; `work` has what the engine did, then, too."""
         adapter = self.adapter
         work = work or Work()
-        mark, count = self.follow(route, document)
-        work.follow(count)
+        followed = self.follow(route, document)
+        work.follow(followed.count, followed.again)
         try:
-            request = adapter.prepare(route, document, mark)
+            request = adapter.prepare(route, document, followed.mark)
             reply = await self.client.post(adapter.path(route), request, follower=work)
             if reply.status != 200:
                 reply = Reply(adapter.status(reply.status, reply.body), reply.content_type, reply.body)
@@ -118,9 +119,9 @@ class Asking:
         """
         adapter = self.adapter
         work = work or Work()
-        mark, count = self.follow(route, document)
-        work.follow(count)
-        request = adapter.prepare(route, document, mark)
+        followed = self.follow(route, document)
+        work.follow(followed.count)
+        request = adapter.prepare(route, document, followed.mark)
         async with self.client.stream(adapter.path(route), request, work) as reply:
             events = adapter.events(route, document)
             if reply.status != 200:

@@ -35,10 +35,10 @@ from regalia.engines.llama import (
     tokenize_request,
     tokenized,
 )
-from regalia.engines.llama_slots import MARKS, far
+from regalia.engines.llama_slots import MARKS, Looks, far, holds
 from regalia.engines.pace import request_tokens
 from regalia.engines.supervise import Supervisor, Timing
-from regalia.engines.work import Count, Work
+from regalia.engines.work import Followed, Work
 
 _LOG = structlog.get_logger()
 _SOCKET_BYTES = 100
@@ -289,6 +289,7 @@ class LlamaEngine(EmbeddedEngine):
     ) -> None:
         super().__init__(f"llama-{model}", model, weights, places, settings, watcher)
         self.routes = frozenset({"chat.completions", "completions", "responses", "tokenize", "detokenize"})
+        self._looks = Looks(self._slots)
         self._llama = LlamaAdapter()
         self.adapter: RequestAdapter = self._llama
 
@@ -322,25 +323,30 @@ class LlamaEngine(EmbeddedEngine):
         """What waits for a slot inside llama.cpp holds one of its threads; the rest waits outside."""
         return 4 * self.settings.parallel + 8
 
-    def follow(self, route: str, document: dict[str, Any]) -> tuple[int, Count | None]:
+    def follow(self, route: str, document: dict[str, Any]) -> Followed:
         """Its slots tell how far it is."""
         if route not in GENERATING:
-            return 0, None
+            return Followed()
         mark = random.randrange(MARKS) + 1  # noqa: S311 - not a secret: it only tells requests apart
 
-        async def count() -> Result | None:
-            if self._counter is None:
-                return None
-            told = await self._told(self._counter.get("/slots"))
-            try:
-                result = far(told, mark, samples(document), choices(document)) if told else None
-            except msgspec.DecodeError:
-                return None
+        def read(slots: bytes | None) -> Result | None:
+            result = far(slots, mark, samples(document), choices(document)) if slots else None
             if result is None or not result.estimated:
                 return result
             return msgspec.structs.replace(result, input=min(request_tokens(document), self.settings.batch))
 
-        return mark, count
+        async def count() -> Result | None:
+            return read(await self._slots())
+
+        async def again() -> Result | None:
+            slots = await self._looks.next()
+            return read(slots) if slots and holds(slots, mark) else None
+
+        return Followed(mark, count, again)
+
+    async def _slots(self) -> bytes | None:
+        """What its slots do; None if it does not say."""
+        return None if self._counter is None else await self._told(self._counter.get("/slots"))
 
     async def ask(
         self, route: str, document: dict[str, Any], work: Work | None = None
@@ -404,7 +410,7 @@ class EmbeddingEngine(EmbeddedEngine):
         """Nothing more."""
         return {}
 
-    def follow(self, route: str, document: dict[str, Any]) -> tuple[int, Count | None]:
+    def follow(self, route: str, document: dict[str, Any]) -> Followed:
         """The child finishes what it has begun, and counts its tokens for whoever asks."""
 
         async def count() -> Result | None:
@@ -416,7 +422,7 @@ class EmbeddingEngine(EmbeddedEngine):
             except msgspec.DecodeError:
                 return None
 
-        return 0, count
+        return Followed(count=count)
 
     def connections(self) -> int:
         """The child computes one batch at a time."""

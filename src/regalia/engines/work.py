@@ -18,20 +18,33 @@ Count = Callable[[], Awaitable[Result | None]]
 """Asks the engine how far a request is. None where it does not say."""
 
 
+class Followed(msgspec.Struct, frozen=True):
+    """How an engine can be asked about a request: the `mark` by which it knows it, 0 for none, and who asks.
+
+    `again` is for a whole answer whose connection was closed: None once the engine has let go of it.
+    """
+
+    mark: int = 0
+    count: Count | None = None
+    again: Count | None = None
+
+
 class Work:
     """One request. `result` is what is known of it by now, and for good once the request is over."""
 
-    __slots__ = ("_begun", "_count", "_told", "result")
+    __slots__ = ("_again", "_begun", "_count", "_told", "result")
 
     def __init__(self) -> None:
         self.result = Result()
         self._begun = 0.0
         self._count: Count | None = None
+        self._again: Count | None = None
         self._told = False
 
-    def follow(self, count: Count | None) -> None:
-        """Say who can tell how far the request is."""
+    def follow(self, count: Count | None, again: Count | None = None) -> None:
+        """Say who can tell how far the request is, and whether the engine goes on when it was cut."""
         self._count = count
+        self._again = again
 
     # What the client calls
 
@@ -46,6 +59,16 @@ class Work:
             counted = await self._count()
             if counted is not None:
                 self.result, self._told = counted, True
+
+    # For a caller for whom nobody waits
+
+    async def rest(self) -> None:
+        """Return once the engine has let go of a request that was cut, with what it did until then."""
+        while self._told and self._again is not None:
+            counted = await self._again()
+            if counted is None:
+                return
+            self.result = counted
 
     # What the engine's side knows
 

@@ -54,8 +54,18 @@ class Generation:
                 else:
                     await self._collect()
         finally:
-            call = self._call
-            self.result = within(call.route.name, call.document, len(call.body), self._work.result)
+            self._count()
+
+    async def rest(self) -> None:
+        """Return once the engine has let go of a call whose client has left, with its `result`."""
+        try:
+            await self._work.rest()
+        finally:
+            self._count()
+
+    def _count(self) -> None:
+        call = self._call
+        self.result = within(call.route.name, call.document, len(call.body), self._work.result)
 
     async def finish(self) -> None:
         """Send what was kept back. The outcome is durable."""

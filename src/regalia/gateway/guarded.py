@@ -38,9 +38,11 @@ class GuardedGeneration(Generation):
             await super().run()
         except (EngineReported, EngineSaid) as problem:  # no rail has looked at its words
             raise unquoted(as_seen(problem)) from problem
-        finally:
-            if self._guard.hides_tokens:  # they would tell what the caller must not see
-                self.result = msgspec.structs.replace(self.result, tokens=None)
+
+    def _count(self) -> None:
+        super()._count()
+        if self._guard.hides_tokens:  # they would tell what the caller must not see
+            self.result = msgspec.structs.replace(self.result, tokens=None)
 
     async def _collect(self) -> None:
         guard, call = self._guard, self._call
