@@ -13,19 +13,28 @@ from serving import ROOT
 PAGE = (ROOT / "docs" / "policy.md").read_text()
 
 
-@pytest.fixture
-def clinic(tmp_path: Path) -> str:
-    """The page's pack, in a file."""
-    (document,) = re.findall(r"<!-- pack: clinic.yaml -->\n```yaml\n(.*?)```", PAGE, re.DOTALL)
-    file = tmp_path / "clinic.yaml"
+def written(folder: Path, name: str) -> str:
+    """One of the page's packs, in a file."""
+    (document,) = re.findall(rf"<!-- pack: {name}.yaml -->\n```yaml\n(.*?)```", PAGE, re.DOTALL)
+    file = folder / f"{name}.yaml"
     file.write_text(document)
     return str(file)
 
 
-def test_the_worked_example_tests_as_the_page_shows(clinic: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    (shown,) = re.findall(r"<!-- output: .*? -->\n```text\n(.*?)```", PAGE, re.DOTALL)
+@pytest.fixture
+def clinic(tmp_path: Path) -> str:
+    """The page's first pack, in a file."""
+    return written(tmp_path, "clinic")
+
+
+@pytest.mark.parametrize("name", ["clinic", "permits"])
+def test_the_worked_examples_test_as_the_page_shows(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = rf"<!-- output: regalia policy test {name}.yaml -->\n```text\n(.*?)```"
+    (shown,) = re.findall(output, PAGE, re.DOTALL)
     monkeypatch.setenv("COLUMNS", "100")
-    done = command("policy", "test", clinic, "--minimum", "1")
+    done = command("policy", "test", written(tmp_path, name), "--minimum", "1")
     assert done.code == 0
     assert [line.rstrip() for line in done.out.splitlines()] == shown.splitlines()
 

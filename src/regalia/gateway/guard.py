@@ -23,6 +23,7 @@ from regalia.policy.compiled import Plan, Policy
 from regalia.policy.condition import Facts
 from regalia.policy.decide import NOTHING, Decision, Hit, Ran, Scan, strictest
 from regalia.policy.document import Action, Disclosure
+from regalia.policy.grounding import NO_SOURCES, Sources
 from regalia.policy.redact import Edit, Redactor, mark, merged, within_json
 from regalia.policy.reviews import HeldSide, Review
 from regalia.policy.scan import OFF_LOOP, scan_all, scan_early, scan_slow
@@ -163,6 +164,7 @@ class CallGuard:
         self._ms = self._size = 0
         self._scans: Mapping[str, Scan] = {}
         self._found: Found | None = None
+        self._sources: Sources | None = None
         self._asked: Plan | None = None
         self._answered: Plan | None = None
         self._input: Decision = NOTHING
@@ -210,6 +212,16 @@ class CallGuard:
 
     # The answer
 
+    @property
+    def sources(self) -> Sources:
+        """What the request gave the answer to stand on, where a rail asks for it."""
+        if self._sources is None:
+            texts = self._found.texts if self._found is not None and self.policy.grounds else ()
+            given = [text.text for text in texts if "retrieved" in text.sides]
+            beside = [text.text for text in texts if "retrieved" not in text.sides]
+            self._sources = Sources(given, beside) if given else NO_SOURCES
+        return self._sources
+
     async def answer(self, body: bytes, result: Result, engine: EngineIdentity) -> bytes:
         """A whole answer as it may go to the caller. Raises as the module says."""
         try:
@@ -228,7 +240,7 @@ class CallGuard:
 
     async def _checked(self, answer: Any) -> tuple[bool, Action]:
         """Check an answer and edit it; whether it was changed, and what was decided of it."""
-        found = answer_texts(self.row, answer)
+        found = answer_texts(self.row, answer, self.sources)
         plan = self._answered = self.policy.plan(sides_of(found.texts))
         scans = await scan_all(plan, self.facts, found.texts)
         decision = plan.decide(self.facts, scans)

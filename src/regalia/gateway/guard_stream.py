@@ -218,7 +218,7 @@ class StreamGuard:
 
     async def _whole(self, event: Event) -> None:
         """Check and edit the texts of an event that does not come in pieces."""
-        found = answer_texts(self._guard.row, event.document)
+        found = answer_texts(self._guard.row, event.document, self._guard.sources)
         if not found.texts:
             return
         scans = await self._scan(self._deciding, found.texts)
@@ -249,9 +249,7 @@ class StreamGuard:
             self._clear(lane, decision)
 
     async def _look(self, lanes: list[Lane]) -> Decision:
-        scans = await self._scan(
-            self._deciding, [Text(lane.tail, lane.sides, ended=lane.ended) for lane in lanes]
-        )
+        scans = await self._scan(self._deciding, self._texts(lanes))
         for rail, scan in scans.items():
             if scan.failure:
                 self._failures[rail] = scan.failure
@@ -334,7 +332,7 @@ class StreamGuard:
     async def _watch(self) -> None:
         """Run the rails that keep nothing back, on all that was said."""
         lanes = list(self._lanes.values())
-        texts = [Text("".join(lane.whole), lane.sides) for lane in lanes]
+        texts = [Text("".join(lane.whole), lane.sides, sources=self._guard.sources) for lane in lanes]
         for rail, scan in (await self._scan(self._watching, texts)).items():
             if scan.failure:
                 self._failures[rail] = scan.failure
@@ -342,6 +340,11 @@ class StreamGuard:
                 (hit.text, hit.finding.start, hit.finding.end, hit.finding.kind): hit for hit in scan.hits
             }
         self._decide()
+
+    def _texts(self, lanes: list[Lane]) -> list[Text]:
+        """What is kept of the lanes, to be looked at."""
+        sources = self._guard.sources
+        return [Text(lane.tail, lane.sides, sources=sources, ended=lane.ended) for lane in lanes]
 
     async def _scan(self, rules: list[Rule], texts: list[Text]) -> Mapping[str, Scan]:
         sides = sides_of(texts)

@@ -15,6 +15,7 @@ from regalia.gateway.guard_texts import (
     texts_in,
 )
 from regalia.gateway.routes import ROUTES
+from regalia.policy.grounding import NO_SOURCES, Sources
 
 Events = Literal["", "chunks", "responses"]
 
@@ -61,9 +62,11 @@ def request_texts(route: str, document: dict[str, Any]) -> Found:
     return found
 
 
-def answer_texts(row: Row, answer: Any) -> Found:
-    """The texts of an answer, or of an event of a stream."""
+def answer_texts(row: Row, answer: Any, sources: Sources = NO_SOURCES) -> Found:
+    """The texts of an answer, or of an event of a stream, with the sources that it is held against."""
     found = texts_in(None if row.numbers else answer, row.answers, row.answers | OUTPUT_CALLS)
+    if sources:
+        found.texts = [msgspec.structs.replace(text, sources=sources) for text in found.texts]
     if not found.texts:
         found.add("", row.answers)
     return found

@@ -160,7 +160,14 @@ def _walk_object(
             ):
                 found.add(value, here, Leaf(node, key))
         elif (kind is dict or kind is list) and meaning != _NUMBER:
-            stack.append((value, calls if key in _CALLS else here, joins and key == "content"))
+            stack.append((value, _beneath(key, here, calls), joins and key == "content"))
+
+
+def _beneath(key: str, here: frozenset[str], calls: frozenset[str]) -> frozenset[str]:
+    """On which sides stands what is under a key."""
+    if key in _CALLS:
+        return calls
+    return RETRIEVED if key == "documents" and "input" in here else here
 
 
 def sides_of(texts: Sequence[Text]) -> frozenset[str]:

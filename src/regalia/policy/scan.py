@@ -17,8 +17,16 @@ import structlog
 from regalia.policy.compiled import Plan, Rule, applies, window_of
 from regalia.policy.condition import ConditionFailed, Facts
 from regalia.policy.decide import NOTHING_FOUND, Hit, Scan
-from regalia.policy.detector import MAX_TEXT, OVERLAP, Detector, SlowDetector
+from regalia.policy.detector import (
+    MAX_TEXT,
+    MOST_HIDDEN,
+    OVERLAP,
+    Detector,
+    GroundedDetector,
+    SlowDetector,
+)
 from regalia.policy.finding import Finding
+from regalia.policy.grounding import NO_SOURCES, Sources
 from regalia.policy.normalise import normalise
 
 _LOG = structlog.get_logger()
@@ -41,12 +49,13 @@ Span = Callable[[int, int], tuple[int, int]]
 class Text(msgspec.Struct, frozen=True, eq=False):
     """A text to look at, and on which sides it stands. What can't be read (a picture) is not `readable`.
 
-    A text of a stream has not `ended` where it goes on.
+    An answer's text comes with the `sources` of its request, and has not `ended` where it goes on.
     """
 
     text: str
     sides: frozenset[str]
     readable: bool = True
+    sources: Sources = NO_SOURCES
     ended: bool = True
 
 
@@ -230,16 +239,34 @@ async def _look_slowly(rule: Rule, scan: Scan, texts: Sequence[Text]) -> Scan:
     try:
         async with asyncio.timeout(rule.rail.timeout_ms / 1000):
             for number, text in enumerate(texts):
-                if not text.sides & rule.sides:
-                    continue
-                view = views_of(text.text)[0]
-                for begins, piece in pieces(view.text):
-                    found = await detector.find(piece)
-                    placed = [view.place(finding, begins, len(text.text)) for finding in found]
-                    _keep(rule, hits, number, placed)
+                if text.sides & rule.sides:
+                    view = views_of(text.text)[0]
+                    if not getattr(detector, "grounded", False):
+                        found = await _found_slowly(detector, text, view)
+                    elif "tool_calls" not in text.sides or "tool_calls" in rule.sides:
+                        found = await _found_against(cast(GroundedDetector, detector), text, view)
+                    else:
+                        continue  # arguments of a tool call are no statements, unless the rail says so
+                    _keep(rule, hits, number, found)
     except Exception as error:  # as above
         return _failed(rule, error)
     return Scan(tuple(hits))
+
+
+async def _found_slowly(detector: SlowDetector, text: Text, view: "View") -> list[Finding]:
+    placed: list[Finding] = []
+    for begins, piece in pieces(view.text):
+        found = await detector.find(piece)
+        placed += [view.place(finding, begins, len(text.text)) for finding in found]
+        if len(placed) > MAX_HITS:
+            raise TooMany
+    return placed
+
+
+async def _found_against(detector: GroundedDetector, text: Text, view: "View") -> list[Finding]:
+    ended = text.ended or len(text.text) - len(view.text) > MOST_HIDDEN
+    found = await detector.find_grounded(view.text, text.sources, ended=ended)
+    return [view.place(finding, 0, len(text.text)) for finding in found]
 
 
 def _keep(rule: Rule, hits: list[Hit], number: int, found: Sequence[Finding]) -> None:

@@ -7,10 +7,11 @@ the share of what it should have acted on. A rail in shadow is tested as if it w
 
 import msgspec
 
-from regalia.policy.compiled import Policy
+from regalia.policy.compiled import Plan, Policy, Rule
 from regalia.policy.condition import Facts
 from regalia.policy.decide import decide
 from regalia.policy.document import Example, Rail
+from regalia.policy.grounding import Sources
 from regalia.policy.normalise import normalise
 from regalia.policy.scan import Text, scan_all
 
@@ -58,7 +59,8 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 async def trial(policy: Policy) -> Outcome:
-    """Run a pack's examples."""
+    """Run a pack's examples. Raises what a detector raises that can't get ready."""
+    await policy.prepare()
     scores: dict[tuple[str, str], Score] = {}
     failures: list[Failure] = []
     for number, example in enumerate(policy.pack.examples):
@@ -87,14 +89,20 @@ async def _acted(policy: Policy, example: Example) -> tuple[set[str], list[tuple
     """The rails that acted on an example, and the spans of what they found."""
     facts = Facts(project=example.project, classification=example.classification, route=example.route)
     sides = _SIDES[example.on]
-    texts = [Text(example.text, sides)]
-    scans = await scan_all(policy.plan(sides), facts, texts)
+    texts = [Text(example.text, sides, sources=Sources(example.sources))]
+    plan = Plan(policy.pack, [_patient(rule) for rule in policy.plan(sides).rules])
+    scans = await scan_all(plan, facts, texts)
     enforced = [_enforced(rail) for rail in policy.pack.rails]
     decision = decide(msgspec.structs.replace(policy.pack, rails=enforced), facts, scans)
     acted = {ran.rail for ran in decision.ran if ran.does and not ran.failure}
     spans = [(hit.finding.start, hit.finding.end)
              for rail in acted if rail in scans for hit in scans[rail].hits]  # fmt: skip
     return acted, spans
+
+
+def _patient(rule: Rule) -> Rule:
+    """The rule with all the time that a rail may have: asked is what it finds, not how fast."""
+    return msgspec.structs.replace(rule, rail=msgspec.structs.replace(rule.rail, timeout_ms=30_000))
 
 
 def _enforced(rail: Rail) -> Rail:
