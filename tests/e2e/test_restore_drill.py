@@ -99,9 +99,7 @@ def test_the_drill(
         verify_receipt(receipt, policy, request=exchange.request, response=exchange.committed)
     assert server.chat("And now?").status == 200
     if url != "sqlite":
-        _wait_until_all_are_closed(
-            server
-        )  # also those that the backup caught open
+        _wait_until_all_are_closed(server)  # also those that the backup caught open
     assert server.stop() == 0
     verify_log(open_source(str(server.data_dir / "log")), policy, previous=before, closed=True)
 

@@ -280,7 +280,7 @@ def test_calls_over_the_limit_are_told_to_wait(new_server: ServerFactory, fake_e
     server = new_server(**fake_engine.config, limits={"concurrent_calls": 1}).start()
     with server.http() as client:
         body = {"model": "fake", "messages": [{"role": "user", "content": "Hello"}], "stream": True}
-        slow = {**body, "fake": {"delay_ms": 100}}
+        slow = {**body, "fake": {"delay_ms": 5000, "words": 100}}
         with client.stream("POST", "/v1/chat/completions", json=slow):
             refused = server.chat()
         assert refused.status in {429, 503}
