@@ -30,6 +30,18 @@ def admin(server: Server) -> Iterator[openai.OpenAI]:
         yield client
 
 
+def test_how_audit_events_go_out_and_what_rails_decide_can_be_watched(server: Server) -> None:
+    state = httpx.get(f"{server.url}/readyz").json()
+    assert (state["ready"], state["audit_export"]) == (True, "none")
+    told = httpx.get(f"{server.url}/metrics").text
+    for name in ("regalia_policy_decisions_total", "regalia_audit_export_failures", "regalia_calls_total"):
+        assert f"# TYPE {name.removesuffix('_total')}" in told, name
+    for path in ("/schema", "/schema/openapi.json", "/schema/redoc"):  # the framework's own pages
+        assert httpx.get(f"{server.url}{path}").status_code == httpx.codes.NOT_FOUND
+    assert httpx.get(f"{server.url}/openapi.json").json()["openapi"].startswith("3.1")
+    assert "/v1/regalia/reviews" in httpx.get(f"{server.url}/docs").text
+
+
 def test_projects_are_created_renamed_listed_and_archived(admin: openai.OpenAI) -> None:
     projects = admin.admin.organization.projects
     made = [projects.create(name=f"Ministry {number}") for number in range(3)]
