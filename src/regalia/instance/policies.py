@@ -136,7 +136,9 @@ def resources_of(fleet: Callable[[], Fleet]) -> Resources:
     """What detectors may use of an instance: its own engines, when they are there."""
 
     async def embed(texts: list[str]) -> list[list[float]]:
-        engine = next((one for one in fleet() if one.ready and "embeddings" in one.routes), None)
+        able = [one for one in fleet() if "embeddings" in one.routes]
+        own = [one for one in able if len(one.routes) == 1]  # vectors of two models can't be compared
+        engine = next((one for one in own or able if one.ready), None)
         if engine is None:
             raise EngineBroken("no embedding engine is ready")
         reply, _ = await engine.ask("embeddings", {"model": engine.serves[0], "input": texts})

@@ -96,8 +96,8 @@ class Sources:
             for reading, unit in spelled(text):
                 known.setdefault(reading, set()).add(unit)
         for date in self._dates:
-            for reading in date.readings:
-                for part in reading:
+            for parts in date.readings:
+                for part in parts:
                     known.setdefault(str(part), set()).add("")
         known.pop("", None)
         return known

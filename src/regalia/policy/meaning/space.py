@@ -87,7 +87,8 @@ class Meaning:
 
 def cosine(one: Vector, other: Vector) -> float:
     """The cosine of two vectors of length 1."""
-    return sum(map(mul, one, other))
+    product: float = sum(map(mul, one, other))
+    return product
 
 
 def scaled(likeness: float, threshold: float, slope: float) -> float:
