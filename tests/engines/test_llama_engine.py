@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from live_engines import MODEL, SECRETS, chat, events, until
-from regalia.engines import EngineBroken, LlamaEngine, Result
+from regalia.engines import EngineBroken, LlamaEngine, Result, Work
 from regalia.models import ModelStore
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -229,6 +229,24 @@ async def test_a_client_that_leaves_frees_its_slot(llama: LlamaEngine) -> None:
         while await busy_slots(llama):  # noqa: ASYNC110 - what is waited for has no event
             await asyncio.sleep(0.05)
     assert llama.in_flight == 0
+
+
+async def test_a_responses_stream_that_is_left_was_counted_by_the_slots(llama: LlamaEngine) -> None:
+    work = Work()
+    document = {
+        "model": MODEL,
+        "input": "Count.",
+        "max_output_tokens": 400,
+        "stream": True,
+        "ignore_eos": True,
+    }
+    async with llama.stream("responses", document, work) as stream:
+        async for name, _ in stream:
+            if name == b"response.output_text.delta":
+                break
+    assert not work.result.estimated
+    assert work.result.input > 5
+    assert 0 < work.result.output < 400
 
 
 async def busy_slots(engine: LlamaEngine) -> int:

@@ -13,6 +13,7 @@ from regalia.engines import (
     Endpoint,
     EngineBroken,
     EngineClient,
+    EngineTimeout,
     EngineUnavailable,
     OpenAIAdapter,
     Result,
@@ -34,12 +35,12 @@ class Upstream(Asking):
 
     name = "upstream"
 
-    def __init__(self, socket: Path, told: Result | None = None) -> None:
+    def __init__(self, socket: Path, told: Result | None = None, patience: float = 60) -> None:
         self.adapter = OpenAIAdapter()
         self.told = told
         self.asked_while_open: list[bool] = []
         self.open = 0
-        self._client = EngineClient(Endpoint(f"unix:{socket}"), Timeouts(5, 60, 60, 60))
+        self._client = EngineClient(Endpoint(f"unix:{socket}"), Timeouts(5, patience, 60, 60))
 
     def follow(self, route: str, document: dict[str, Any]) -> Any:
         async def count() -> Result | None:
@@ -74,6 +75,25 @@ async def test_an_engine_is_asked_how_far_it_is_before_its_connection_is_closed(
         assert engine.asked_while_open == [True]
         assert work.result == told if told else work.result.estimated
         await until(lambda: engine.open == 0)
+
+
+async def test_an_engine_that_is_silent_for_too_long_is_asked_too(tmp_path: Path) -> None:
+    engine = Upstream(tmp_path / "s", Result(input=9, output=4), patience=0.2)
+
+    async def wait(request: web.Request) -> web.Response:
+        await asyncio.Event().wait()
+        return web.Response()
+
+    async with FakeServer(wait, tmp_path / "s"):
+        for stream in (False, True):
+            work = Work()
+            with pytest.raises(EngineTimeout):
+                if stream:
+                    async with engine.stream("chat.completions", STREAM, work):
+                        pass
+                else:
+                    await engine.ask("chat.completions", CHAT, work)
+            assert work.result == Result(input=9, output=4)
 
 
 async def test_what_is_whole_or_never_went_out_is_not_asked_about(tmp_path: Path) -> None:
