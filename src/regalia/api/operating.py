@@ -34,7 +34,13 @@ def readiness(instance: Instance) -> dict[str, Any]:
     return {
         "ready": log is None and instance.fleet.ready,
         "log": log or "ok",
-        "audit_export": instance.export.told if instance.export else "none",
+        "audit_export": _audit_export(instance),
         "witnesses": instance.witnessing.state if instance.witnessing else "none",
         "engines": {name: "ready" if ready else "not ready" for name, ready in engines.items()},
     }
+
+
+def _audit_export(instance: Instance) -> str:
+    if instance.export is not None:
+        return instance.export.told
+    return "another worker's" if instance.config.audit_export.to else "none"
