@@ -163,7 +163,10 @@ class Gateway:
         try:
             await generation.run()
         except ClientGone:
-            await self._record(call, generation, "cancelled", 499)
+            try:
+                await generation.rest()  # what the engine still does for it counts, and holds its place
+            finally:
+                await self._record(call, generation, "cancelled", 499)
             return
         except asyncio.CancelledError:
             await self._record(call, generation, "failed", 503, "server_stopped")
