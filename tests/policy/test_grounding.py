@@ -224,8 +224,8 @@ async def test_more_than_can_be_looked_at_is_an_error() -> None:
         await detector.find_grounded("A text.", Sources(["x" * (MOST_CHARACTERS + 1)]), ended=True)
     full = DETECTORS["grounding"]({}, Resources(meaning=meaning()))
     assert isinstance(full, GroundedDetector)
-    many = "".join(f"This is the sentence number {number} of them. " for number in range(700))
-    with pytest.raises(ValueError, match="600 sentences"):
+    many = "".join(f"This is the sentence number {number} of them. " for number in range(500))
+    with pytest.raises(ValueError, match="400 sentences"):
         await full.find_grounded(many, Sources([SOURCE]), ended=True)
 
 

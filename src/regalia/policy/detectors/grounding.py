@@ -4,7 +4,7 @@
 `grounding.number`, `grounding.date` and `grounding.name` are what the answer states and the sources do not.
 Without sources in the request nothing is looked at, but `require: true` finds `grounding.no_sources` then.
 
-The exact checks are pure. The meaning of a sentence needs the embedding engine: some 25 ms a sentence, of
+The exact checks are pure. The meaning of a sentence needs the embedding engine: some 20 ms a sentence, of
 the sources (once a call) and of the answer. Of an answer that still runs only complete sentences are judged;
 none is longer than `sentences.LONGEST`, so that WINDOW holds back whatever is not judged yet.
 """
@@ -37,7 +37,7 @@ THRESHOLD, SLOPE = 0.15, 0.05
 """Support is the cosine to the nearest sentence of a source, less the noise (`Space.noise`)."""
 
 SMALL_TALK = 0.6
-MOST_SENTENCES = 600
+MOST_SENTENCES = 400
 """More sentences than this, in the sources or in an answer, are a failure of the rail."""
 
 MOST_CHARACTERS = 262_144
@@ -146,11 +146,13 @@ class GroundingDetector:
             return []
         if max(len(sources.sentences), len(claims)) > MOST_SENTENCES:
             raise ValueError(f"grounding holds up to {MOST_SENTENCES} sentences against as many")
-        await self._embed([*sources.sentences, *(text[start:end] for start, end in claims)], sources)
-        judge = await self._judge(sources)
-        scores = await asyncio.to_thread(lambda: [judge(text[start:end]) for start, end in claims])
+        fresh = [one for start, end in claims if (one := text[start:end]) not in sources.judged]
+        if fresh:
+            await self._embed([*sources.sentences, *fresh], sources)
+            judge = await self._judge(sources)
+            sources.judged |= await asyncio.to_thread(lambda: {one: judge(one) for one in fresh})
         return [Finding(UNSUPPORTED, start, end, score, "model", NAME)
-                for (start, end), score in zip(claims, scores, strict=True) if score > 0]  # fmt: skip
+                for start, end in claims if (score := sources.judged[text[start:end]]) > 0]  # fmt: skip
 
     async def _embed(self, texts: list[str], sources: Sources) -> None:
         """See that the call's memory has the vectors of these texts."""

@@ -22,6 +22,8 @@ class Sources:
         self._beside = beside
         self.vectors: dict[str, Vector] = {}
         """Vectors of sentences, of the sources and of the answer, by the sentence."""
+        self.judged: dict[str, float] = {}
+        """Scores of the answer's sentences: a stream's are asked for more than once."""
 
     def __bool__(self) -> bool:
         """Whether there are any."""
