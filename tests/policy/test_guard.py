@@ -9,7 +9,7 @@ import pytest
 
 from policy.conftest import House
 from policy.policy_kit import RESULT, SECRET, compiled, rail, request
-from regalia.engines import EngineReported, Reply, Work
+from regalia.engines import EngineReported, Reply, Result, Work
 from regalia.gateway.guard import MAX_TOLD, CallGuard, PolicyBlocked
 from regalia.gateway.guarded import beside
 from regalia.policy.condition import Facts
@@ -178,3 +178,35 @@ async def test_an_engines_own_words_do_not_pass_the_rails_by(
     assert error is not None
     assert (error.status, error.code) == (502, "engine_failed")
     assert SECRET not in error.body().decode() + client.sent.decode()
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("action", ["block", "hold"])
+async def test_an_answer_that_a_rail_keeps_counts_what_the_engine_did(
+    house: House, action: str, stream: bool
+) -> None:
+    house.reset(rail(action, "output"))
+    house.engine.says = [SECRET]
+    _, error = await house.call("chat.completions", request("chat.completions", "hi", stream))
+    assert error is not None
+    assert house.outcome["kind"] == "call.refused"
+    usage = house.outcome["usage"]
+    assert (usage["input"], usage["output"]) == (RESULT.input, RESULT.output)
+
+
+async def test_a_verdict_that_stops_the_engine_counts_what_it_did_until_then(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.reset(SLOW)
+
+    async def ask(route: str, document: dict[str, Any], work: Work) -> tuple[Reply, Any]:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            work.learn(Result(input=9, output=1))
+        raise AssertionError
+
+    monkeypatch.setattr(house.engine, "ask", ask)
+    _, error = await house.call("chat.completions", request("chat.completions", SECRET))
+    assert isinstance(error, PolicyBlocked)
+    assert house.outcome["usage"] == {"input": 9, "output": 1, "total": 10}
