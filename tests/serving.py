@@ -340,6 +340,18 @@ class Server:
                 raise
             return [json.loads(entry) for entry in entries]
 
+    def wait_closed(self, timeout: float = 90) -> None:
+        """Return once every admitted call that is published has its published outcome."""
+        deadline = time.monotonic() + timeout
+        while True:
+            calls = [record for record in self.records() if record["kind"].startswith("call.")]
+            admitted = {record["call"] for record in calls if record["kind"] == "call.admitted"}
+            left = admitted - {record["call"] for record in calls if record["kind"] != "call.admitted"}
+            if not left:
+                return
+            assert time.monotonic() < deadline, f"{len(left)} calls have no outcome:\n{self.tail()}"
+            time.sleep(0.2)
+
     def wait_record(self, call: str, kind: str | None = None, timeout: float = 60) -> dict[str, Any]:
         """The published outcome of a call (of this kind, when given)."""
         deadline = time.monotonic() + timeout

@@ -112,6 +112,15 @@ def running(server: Server, module: str) -> list[int]:
     return found
 
 
+async def both_workers(server: Server) -> list[int]:
+    """The two workers, once one that was killed is replaced."""
+    deadline = time.monotonic() + 90
+    while len(found := running(server, "regalia.api.worker")) != 2:
+        assert time.monotonic() < deadline, found
+        await asyncio.sleep(0.05)
+    return found
+
+
 async def progress(seen: Seen, answers: int, within_s: float) -> None:
     """Wait for so many more whole answers."""
     deadline, goal = time.monotonic() + within_s, len(seen.answers) + answers
@@ -143,6 +152,7 @@ def prove_everything(server: Server, seen: Seen) -> LogReport:
         for call in seen.broken:
             verify_receipt(settled_receipt(client, call), policy)
     assert len(indices) == len(seen.answers), "two receipts share an index"
+    server.wait_closed()  # also calls of which the client never got to know
     assert server.stop() == 0
     report = verify_log(open_source(str(server.data_dir / "log")), policy, closed=True)
     assert report.history.kinds["log.opened"] == 1
@@ -156,7 +166,7 @@ def test_a_killed_worker_is_replaced_and_its_calls_are_closed_meanwhile(server: 
         async with load(server, seen):
             await progress(seen, 30, 90)
             for _ in range(2):
-                victim, survivor = running(server, "regalia.api.worker")[:2]
+                victim, survivor = await both_workers(server)
                 os.kill(victim, signal.SIGKILL)
                 await progress(seen, 30, 90)
                 assert survivor in running(server, "regalia.api.worker")
@@ -164,7 +174,7 @@ def test_a_killed_worker_is_replaced_and_its_calls_are_closed_meanwhile(server: 
 
     server.start()
     asyncio.run(scenario())
-    assert len(running(server, "regalia.api.worker")) == 2
+    assert len(asyncio.run(both_workers(server))) == 2
     assert seen.broken, "no kill fell into an answer"
     assert prove_everything(server, seen).history.kinds["call.aborted"] > 0
 

@@ -3,7 +3,6 @@
 import json
 import shutil
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -99,21 +98,9 @@ def test_the_drill(
         verify_receipt(receipt, policy, request=exchange.request, response=exchange.committed)
     assert server.chat("And now?").status == 200
     if url != "sqlite":
-        _wait_until_all_are_closed(server)  # also those that the backup caught open
+        server.wait_closed(GRACE_S + 90)  # also the calls that the backup caught open
     assert server.stop() == 0
     verify_log(open_source(str(server.data_dir / "log")), policy, previous=before, closed=True)
-
-
-def _wait_until_all_are_closed(server: Server) -> None:
-    """Return once every admitted call that is published has its published outcome."""
-    deadline = time.monotonic() + GRACE_S + 90
-    while True:
-        records = [record for record in server.records() if record["kind"].startswith("call.")]
-        admitted = {record["call"] for record in records if record["kind"] == "call.admitted"}
-        if admitted == {record["call"] for record in records if record["kind"] != "call.admitted"}:
-            return
-        assert time.monotonic() < deadline, server.tail()
-        time.sleep(0.2)
 
 
 def test_a_restore_refuses_to_move_a_log_backwards(
