@@ -159,17 +159,18 @@ class _Where:
     async def _groups(self, at: Provisioning, asked: Mapping[str, str]) -> Answer:
         query, shown = read_query(asked, _GROUP_FILTERS), read_shown(asked)
         total, found = await at.groups(query)
-        return 200, _page(total, query.start, [shown.of(self._group(one)) for one in found])
+        pages = await asyncio.to_thread(lambda: [shown.of(self._group(one)) for one in found])
+        return 200, _page(total, query.start, pages)
 
     async def add_group(self, at: Provisioning, request: Req) -> Answer:
-        return 201, self._group(await at.add_group(read_group(await _body(request))))
+        return 201, await self._shown(await at.add_group(read_group(await _body(request))))
 
     async def show_group(self, at: Provisioning, request: Req) -> Answer:
-        return 200, self._group(await at.group(_ident(request)))
+        return 200, await self._shown(await at.group(_ident(request)))
 
     async def replace_group(self, at: Provisioning, request: Req) -> Answer:
         wanted = read_group(await _body(request))
-        return 200, self._group(await at.change_group(_ident(request), wanted))
+        return 200, await self._shown(await at.change_group(_ident(request), wanted))
 
     async def patch_group(self, at: Provisioning, request: Req) -> Answer:
         changes = read_patch(await _body(request))
@@ -177,7 +178,7 @@ class _Where:
         assert isinstance(before, Group)  # noqa: S101 - `group` gives no other
         wanted = await asyncio.to_thread(patch_group, before, changes)  # which may be many, of many
         after = await at.change_group(_ident(request), wanted)
-        return 200, self._group(after)
+        return 200, await self._shown(after)
 
     async def remove_group(self, at: Provisioning, request: Req) -> Answer:
         await at.remove_group(_ident(request))
@@ -201,6 +202,10 @@ class _Where:
         }
         present = {name: value for name, value in found.items() if value}
         return present | {"active": user.active, "meta": self._meta(kept, "User")}
+
+    async def _shown(self, kept: Kept) -> dict[str, Any]:
+        """A group, made where it keeps nobody waiting: it may have very many members."""
+        return await asyncio.to_thread(self._group, kept)
 
     def _group(self, kept: Kept) -> dict[str, Any]:
         group = kept.resource
