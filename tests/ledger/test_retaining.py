@@ -78,6 +78,16 @@ def test_the_index_goes_after_its_own_days(month: Site) -> None:
     assert check(month).found == []
 
 
+def test_a_check_while_a_run_is_not_published_yet_finds_nothing_wrong(month: Site) -> None:
+    said(month, 70)
+    with month.log() as log:
+        publish(log)
+        assert apply(log)["index"] == 2
+        checked = check(month)
+        assert checked.published < checked.size, "the run's records are rows"
+        assert checked.found == []
+
+
 def test_a_missing_call_that_no_retention_explains_is_found(month: Site) -> None:
     calls = said(month, 20)
     with month.log() as log:

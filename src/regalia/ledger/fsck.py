@@ -285,6 +285,7 @@ class _Check:
                 self._say(f"call {call}", f"entry {outcome} is not its outcome")
             if outcome is None and logged is not None:
                 self._say(f"call {call}", f"has its outcome at {logged}, the database says that it is open")
+        self._note_newest(published)
         projects = {call: project for call, (_, project) in self._admitted.items()}
         left = [(call, index) for call, (index, _) in self._admitted.items()]
         for call, index in [*left, *self._outcomes.items()]:
@@ -293,6 +294,18 @@ class _Check:
             if not self._kept.index_may_be_gone(call, projects.get(call, "")):
                 self._say(f"call {call}", f"entry {index} is not in the database's index of calls")
         return counted
+
+    def _note_newest(self, published: int) -> None:
+        """What a server that runs has removed from the index by a record that it has not published yet."""
+        query = select(entries.c.leaf).where(entries.c.idx >= published).order_by(entries.c.idx)
+        with self._database.read() as connection:
+            for leaf in connection.execution_options(yield_per=1000).execute(query).scalars():
+                try:
+                    record = _record(bytes(leaf))
+                except msgspec.DecodeError:  # what is published is checked, this will be
+                    continue
+                if record.kind == "retention.applied":
+                    self._kept.note(record)
 
     def _check_kept(self, published: int, size: int) -> None:
         """Contents that are missing must have been erased on record; holds must be what the log says."""
