@@ -294,6 +294,18 @@ async def test_a_claim_that_was_not_carried_out_ends(world: World) -> None:
     store.claim(store.get("review_1"), world.now + 60_000)
 
 
+async def test_who_gives_up_late_does_not_take_the_review_from_who_claimed_it_since(world: World) -> None:
+    store = ReviewStore(world.database)
+    store.add(review(world))
+    first, second = world.now, world.now + 60_000
+    store.claim(store.get("review_1"), first)
+    store.claim(store.get("review_1"), second)
+    store.unclaim(review(world), first)
+    assert store.get("review_1").claimed == second
+    store.unclaim(review(world), second)
+    assert store.get("review_1").claimed == 0
+
+
 async def test_only_reviewers_of_the_place_see_a_review(world: World) -> None:
     desk = desk_of(world, HeldLedger())
     await Queue(world.database, ()).open(review(world))

@@ -10,7 +10,7 @@ from keeping_kit import check, content, erasure, hold, lift, said
 from ledger_kit import Call, Site, publish
 from regalia.clock import now_ms
 from regalia.ledger.erasing import Scope
-from regalia.ledger.holds import NoSuchHold
+from regalia.ledger.holds import LiftHold, NoSuchHold
 from regalia.vault import HOUR_MS
 from regalia.vault.retention import Held, RetentionError
 
@@ -133,6 +133,20 @@ def test_lifting_takes_two_persons_and_each_step_is_on_record(site: Site) -> Non
         publish(log)
         kinds = site.verify().history.kinds
         assert (kinds["hold.placed"], kinds["admin.hold_lift_requested"], kinds["hold.lifted"]) == (1, 1, 1)
+
+
+def test_two_requests_of_one_person_at_once_do_not_lift_a_hold(site: Site) -> None:
+    """Whether two are independent was looked at when nobody had asked: the second request is no consent."""
+    (call,) = said(site, 2, 1)
+    with site.log() as log:
+        ident = hold(log, call)
+        first, second = (LiftHold(ident, actor, "c" * 32, now_ms(), asked_by="") for actor in (AMINA, JOSEPH))
+        log.keep(first)
+        with pytest.raises(Held, match="meanwhile"):
+            log.keep(second)
+        assert states(site, log, [call]) == ["verified"]
+        with pytest.raises(Held):
+            log.erase(erasure("call", call.id))
 
 
 def test_what_can_not_be_held_is_refused(site: Site) -> None:
