@@ -12,6 +12,8 @@ import msgspec
 from regalia.clock import call_ms
 from regalia.ledger.entry import Entry, Part
 from regalia.ledger.errors import LogDamaged, SealedElsewhere
+from regalia.ledger.spans import Spans
+from regalia.ledger.statements import statements_for
 from regalia.storage import Database
 from regalia.vault import (
     KeyElsewhere,
@@ -81,7 +83,8 @@ class Contents:
         count = 0
         connection = database.driver_connection()
         try:
-            while self._seal_some(connection.cursor(), find, update):
+            spans = Spans(statements_for(database))
+            while self._seal_some(connection.cursor(), find, update, spans):
                 count += 1
             if count:
                 for statement in _rewriting(database):
@@ -90,17 +93,19 @@ class Contents:
             connection.close()
         return count
 
-    def _seal_some(self, cursor: Any, find: str, update: str) -> bool:
+    def _seal_some(self, cursor: Any, find: str, update: str, spans: Spans) -> bool:
         cursor.execute("BEGIN")
+        spans.begin()
         cursor.execute(find)
         found = cursor.fetchall()
         for index, project, call, phase, data in found:
             said = call_ms(call)  # its age counts from when it was said
-            _, sealing, _, _, bucket, key, sealed = self._sealed(
-                index, project, DEFAULT, call, phase, bytes(data), said
-            )
+            row = self._sealed(index, project, DEFAULT, call, phase, bytes(data), said)
+            _, sealing, _, _, bucket, key, sealed = row
             cursor.execute(update, (sealing, bucket, key, sealed, index))
+            spans.note(cursor, [row])
         cursor.execute("COMMIT")
+        spans.committed()
         return bool(found)
 
     def _sealed(

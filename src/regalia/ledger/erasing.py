@@ -20,6 +20,7 @@ from regalia.errors import RegaliaError
 from regalia.ledger.contents import ident
 from regalia.ledger.errors import CallOpen
 from regalia.ledger.holds import active_holds, active_holds_in
+from regalia.ledger.spans import in_bucket, note
 from regalia.storage import Database
 from regalia.storage.schema import calls, contents, erasure_calls, erasures, log_state, subjects
 from regalia.storage.schema.retention import erasure_projects
@@ -32,6 +33,9 @@ MOST_CALLS = 1500
 """What the record of one erasure can name within 65,535 bytes."""
 MOST_HOLDS = 100
 """How many holds that kept something back a record names."""
+_CALLS_IN = in_bucket("DISTINCT contents.call")
+_RECORDS_IN = in_bucket("contents.idx, contents.call, contents.phase, contents.key")
+_PLACES_IN = in_bucket("contents.idx")
 MOST_PARTS = 200_000
 """How many calls one erasure takes out of buckets of which a hold keeps a part."""
 MOST_LOOKED_AT = 100_000
@@ -164,8 +168,8 @@ class Eraser:
         left = MOST_PARTS
         for bucket in mixed:
             with self._database.read() as connection:
-                query = select(contents.c.call).where(contents.c.bucket == bucket.id).distinct()
-                inside = connection.execute(query.limit(left)).scalars().all()
+                found = connection.execute(_CALLS_IN, {"bucket": bucket.id, "most": left})
+                inside = found.scalars().all()
             free, _ = erasable([_as_call(call, bucket.project) for call in inside], holds)
             if free:
                 parts[bucket.id] = tuple(sorted(free))
@@ -346,10 +350,9 @@ class Rows:
 
     def move(self, bucket: int, erased: frozenset[str], rewrap: Rewrap, limit: int) -> int:
         """Take records out of a bucket: those of `erased` calls are deleted, the others get new keys."""
-        query = select(contents.c.idx, contents.c.call, contents.c.phase, contents.c.key)
         with self._turn, self._database.write() as connection:
             connection.execute(select(log_state.c.size).with_for_update())
-            taken = connection.execute(query.where(contents.c.bucket == bucket).limit(limit)).all()
+            taken = connection.execute(_RECORDS_IN, {"bucket": bucket, "most": limit}).all()
             gone = [row.idx for row in taken if row.call in erased]
             kept = [
                 (row.idx, rewrap(ident(row.call, row.phase), bytes(row.key)))
@@ -360,13 +363,13 @@ class Rows:
             if kept:
                 moved = [{"at": index, "bucket": bucket_of(key), "key": key} for index, key in kept]
                 connection.execute(update(contents).where(contents.c.idx == bindparam("at")), moved)
+                note(connection, [(index, bucket_of(key)) for index, key in kept])
         return len(taken)
 
     def drop(self, bucket: int, limit: int) -> int:
         """Delete records of a bucket whose key is gone."""
         with self._turn, self._database.write() as connection:
-            query = select(contents.c.idx).where(contents.c.bucket == bucket).limit(limit)
-            taken = connection.execute(query).scalars().all()
+            taken = connection.execute(_PLACES_IN, {"bucket": bucket, "most": limit}).scalars().all()
             connection.execute(delete(contents).where(contents.c.idx.in_(taken)))
         return len(taken)
 

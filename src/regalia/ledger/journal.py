@@ -18,6 +18,7 @@ from regalia.ledger.charging import KnownBudgets, charges
 from regalia.ledger.contents import Contents
 from regalia.ledger.entry import Entry
 from regalia.ledger.errors import LedgerInvariantError, LogDamaged, LogWouldFork
+from regalia.ledger.spans import Spans
 from regalia.ledger.statements import statements_for
 from regalia.storage import Database
 from regalia.vault import VaultError
@@ -58,6 +59,7 @@ class Journal:
         self._integrity: type[Exception] = database.driver_integrity_error
         self._sql = statements_for(database)
         self._budgets = KnownBudgets(self._sql)
+        self._spans = Spans(self._sql)
         self._trimmed = 0
         self.size = 0  # the log's, as of the last transaction
 
@@ -203,9 +205,11 @@ class Journal:
         cursor.execute(self._sql.begin)
         try:
             size = self._lock_head(cursor)
+            self._spans.begin()
             with self._contents.vault.turn():
                 yield cursor, size
             cursor.execute("COMMIT")
+            self._spans.committed()
         except BaseException:
             with suppress(self._error):  # the error that brought us here is the one to report
                 cursor.execute("ROLLBACK")
@@ -226,7 +230,7 @@ class Journal:
 
     def _connect(self) -> None:
         self._connection = self._database.driver_connection()
-        self._budgets = KnownBudgets(self._sql)
+        self._budgets, self._spans = KnownBudgets(self._sql), Spans(self._sql)
         self._file = DatabaseFile(self._database)
         cursor = self._connection.cursor()
         cursor.execute(self._sql.oldest)
@@ -244,6 +248,7 @@ class Journal:
                 raise _Violation
         if batch.contents:
             cursor.executemany(sql.insert_content, batch.contents)
+            self._spans.note(cursor, batch.contents)
         if batch.subjects:
             cursor.executemany(sql.insert_subject, batch.subjects)
         if batch.usage:

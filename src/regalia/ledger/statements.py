@@ -16,6 +16,7 @@ class Statements(msgspec.Struct, frozen=True):
     insert_call: str
     close_call: str
     insert_content: str
+    note_span: str
     insert_subject: str
     add_usage: str
     generation: str
@@ -60,6 +61,12 @@ _SQLITE = Statements(
     close_call="UPDATE calls SET outcome = ? WHERE call = ? AND outcome IS NULL AND admitted < ?",
     insert_content=(
         "INSERT INTO contents (idx, sealing, call, phase, bucket, key, data) VALUES (?, ?, ?, ?, ?, ?, ?)"
+    ),
+    note_span=(
+        "INSERT INTO bucket_spans (bucket, first, last) VALUES (?, ?, ?) ON CONFLICT (bucket) DO UPDATE SET "
+        "first = CASE WHEN excluded.first < bucket_spans.first THEN excluded.first "
+        "ELSE bucket_spans.first END, "
+        "last = CASE WHEN excluded.last > bucket_spans.last THEN excluded.last ELSE bucket_spans.last END"
     ),
     insert_subject="INSERT INTO subjects (project, subject, call) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
     add_usage=(

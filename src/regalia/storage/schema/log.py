@@ -4,7 +4,7 @@ Hot tables are append-only at their right edge: `entries` and `contents` by log 
 identifier that sorts by time.
 """
 
-from sqlalchemy import CheckConstraint, Column, Index, Integer, LargeBinary, Table, Text
+from sqlalchemy import CheckConstraint, Column, Index, Integer, LargeBinary, Table, Text, text
 
 from regalia.storage.schema.base import Int64, metadata
 
@@ -54,9 +54,20 @@ contents = Table(
     Column("data", LargeBinary, nullable=False),
     Column("call", Text),
     Column("phase", Text),
-    Column("bucket", Int64, index=True),
+    Column("bucket", Int64),
     Column("key", LargeBinary),
+    # By the bucket alone, each record of a batch would be on a page of its own (see `bucket_spans`).
+    Index("contents_found", text("(idx >> 10)"), "bucket"),
     comment="What a record's commitments open to, sealed by the vault; one row a record, by its index.",
+)
+
+bucket_spans = Table(
+    "bucket_spans",
+    metadata,
+    Column("bucket", Int64, primary_key=True, autoincrement=False),
+    Column("first", Int64, nullable=False),
+    Column("last", Int64, nullable=False),
+    comment="Between which blocks of the log the contents of a bucket are, both included.",
 )
 
 subjects = Table(

@@ -1,0 +1,89 @@
+"""All contents of a bucket are found, wherever in the log they are, and whatever was rolled back before."""
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from regalia.ledger.contents import ContentRow
+from regalia.ledger.spans import Spans, in_bucket, note
+from regalia.ledger.statements import statements_for
+from regalia.storage import Database, open_database, upgrade
+
+EDGES = (0, 1, 1023, 1024, 65_535, 65_536, 131_071, 200_000, 1_000_000)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    """A database of each kind."""
+    if request.param == "sqlite":
+        opened = open_database(f"sqlite:///{tmp_path}/regalia.db")
+    else:
+        opened = open_database(request.getfixturevalue("postgresql")())
+    upgrade(opened)
+    yield opened
+    opened.close()
+
+
+class Writer:
+    """Writes contents as a batch does, through one connection."""
+
+    def __init__(self, database: Database) -> None:
+        self._sql = statements_for(database)
+        self._cursor: Any = database.driver_connection().cursor()
+        self._spans = Spans(self._sql)
+
+    def write(self, rows: list[tuple[int, int]], end: str = "COMMIT") -> None:
+        """Rows, each by its index and bucket."""
+        contents: list[ContentRow] = [(at, 1, f"call_{at}", "admitted", of, b"", b"") for at, of in rows]
+        self._cursor.execute(self._sql.begin)
+        self._spans.begin()
+        self._cursor.executemany(self._sql.insert_content, contents)
+        self._spans.note(self._cursor, contents)
+        self._cursor.execute(end)
+        if end == "COMMIT":
+            self._spans.committed()
+
+    def close(self) -> None:
+        self._cursor.connection.close()
+
+
+def found(database: Database, bucket: int, most: int = 10_000) -> list[int]:
+    """Where a bucket's contents are."""
+    with database.read() as connection:
+        query = in_bucket("contents.idx")
+        return sorted(connection.execute(query, {"bucket": bucket, "most": most}).scalars())
+
+
+def test_a_bucket_is_found_whole_and_alone(database: Database) -> None:
+    writer, chance = Writer(database), random.Random(4)
+    written: dict[int, list[int]] = {}
+    indices = sorted({*EDGES, *(chance.randrange(300_000) for _ in range(400))})
+    while indices:
+        batch = [(indices.pop(0), chance.randrange(1, 9)) for _ in range(min(len(indices), 20))]
+        if chance.random() < 0.3:
+            writer.write(batch, "ROLLBACK")  # what it had noted is noted again
+        writer.write(batch)
+        for index, bucket in batch:
+            written.setdefault(bucket, []).append(index)
+        if chance.random() < 0.2:  # another process goes on, which knows of nothing that was noted
+            writer.close()
+            writer = Writer(database)
+    writer.close()
+    for bucket in range(1, 9):
+        assert found(database, bucket) == written[bucket]
+        assert len(found(database, bucket, most=5)) == 5
+    assert found(database, 99) == []
+
+
+def test_what_moves_to_another_bucket_is_found_there(database: Database) -> None:
+    writer = Writer(database)
+    writer.write([(index, 1) for index in EDGES])
+    writer.close()
+    with database.write() as connection:
+        connection.exec_driver_sql("UPDATE contents SET bucket = 2 WHERE idx > 1000")
+        note(connection, [(index, 2) for index in EDGES if index > 1000])
+    assert found(database, 1) == [0, 1]
+    assert found(database, 2) == [index for index in EDGES if index > 1000]
