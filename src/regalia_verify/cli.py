@@ -72,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     log.add_argument("location", help="the log's folder or URL")
     log.add_argument("--previous", type=Path, help="an older checkpoint that the log must extend")
     log.add_argument("--closed", action="store_true", help="the log has ended: open calls are a fault")
+    log.add_argument("--archived", type=int, default=0, metavar="INDEX", help="entries below may be away")
 
     pair = commands.add_parser("consistency", parents=[common], help="compare two checkpoints")
     pair.set_defaults(run=_consistency)
@@ -101,8 +102,11 @@ def _receipt(options: argparse.Namespace, policy: TrustPolicy) -> Result:
 
 def _log(options: argparse.Namespace, policy: TrustPolicy) -> Result:
     previous = read_file(options.previous, MAX_NOTE) if options.previous else None
-    report = verify_log(open_source(options.location), policy, previous=previous, closed=options.closed)
+    report = verify_log(open_source(options.location), policy, previous, options.closed, options.archived)
     history = report.history
+    rest, unseen = history.size - history.minimum, history.size - history.kinds.total()
+    below = f" {unseen} of those below were not examined: the root covers them, but nothing shows what they"
+    below += f" say; {history.admitted_before} outcomes are of calls that were admitted below."
     return {
         **_describe(report.endorsement),
         "extends_size": report.previous.checkpoint.size if report.previous else None,
@@ -112,8 +116,11 @@ def _log(options: argparse.Namespace, policy: TrustPolicy) -> Result:
         "first_time": _time(history.first_time),
         "last_time": _time(history.last_time),
         "times_backwards": history.times_backwards,
-        "proves": f"These are all {history.size} entries that the log had when its checkpoint was signed,"
-        " none changed or missing, and every call that ended has one admission and one outcome.",
+        "not_examined": unseen,
+        "admitted_before": history.admitted_before,
+        "proves": f"These are all {rest} entries from {history.minimum} on that the log had when its"
+        " checkpoint was signed, none changed or missing, and every call that ended has one admission and"
+        " one outcome." + (below if history.minimum else ""),
     }
 
 

@@ -9,6 +9,9 @@
 5. Every call has one `call.admitted` and after it one outcome, whose `admitted` is the admission's
    leaf hash, and which agrees with it on request, project and route (`History`). Calls that have no
    outcome yet are reported; they are a fault only in a log that is said to be closed.
+
+Bundles below a minimum index may be in an archive, if the log has declared it (`admin.log_archived`). For
+one that is not at hand stands its hash in the level above, and 5 is about the calls admitted from there on.
 """
 
 from collections import Counter
@@ -20,7 +23,7 @@ from .merkle import leaf_hash, range_hash, root_hash
 from .note import MAX_NOTE, Checkpoint, SignedNote
 from .policy import Endorsement, TrustPolicy
 from .record import OUTCOMES, Record, parse
-from .source import TILE_WIDTH, Source, TiledLog
+from .source import TILE_HEIGHT, TILE_WIDTH, Source, TiledLog
 
 LINKED_FIELDS = ("request", "project", "route")  # the same in a call's outcome as in its admission
 
@@ -31,14 +34,17 @@ class History:
     Memory grows by some 150 bytes a call, because its id is remembered to detect a second use.
     """
 
-    def __init__(self, origin: str):
+    def __init__(self, origin: str, minimum: int):
         self.origin = origin
+        self.minimum = minimum  # calls are followed from this entry on
         self.size = 0
         self.kinds: Counter[str] = Counter()
         self.root: list[str] = []  # the verifier keys that `log.opened` or `log.root_added` names
         self.rotations: list[tuple[int, Record]] = []
         self.previous: Record | None = None  # origin, size and root of the log that this one continues
         self.first_time = self.last_time = self.times_backwards = 0
+        self.declared = 0  # the highest minimum index on record
+        self.admitted_before = 0  # calls that only ended from the minimum index on
         # Of every call its admission (index, leaf hash and linked fields); None once it has its outcome.
         self._calls: dict[str, tuple[int, bytes, Record] | None] = {}
 
@@ -56,14 +62,16 @@ class History:
         kind, time = record["kind"], record["time"]
         if (kind == "log.opened") != (self.size == 0):
             raise self._fault("log_opened", "log.opened must be entry 0 and no other")
-        if kind == "call.admitted":
-            self._admit(record, leaf)
-        elif kind in OUTCOMES:
-            self._conclude(record)
-        elif kind.startswith("log."):
+        if kind.startswith("log."):
             self._take_log(record)
+        elif kind == "admin.log_archived":
+            self.declared = max(self.declared, record.get("minimum", 0))
+        elif kind == "call.admitted" and self.size >= self.minimum:
+            self._admit(record, leaf)
+        elif kind in OUTCOMES and self.size >= self.minimum:
+            self._conclude(record)
+        self.first_time = self.first_time if self.kinds else time
         self.kinds[kind] += 1
-        self.first_time = time if self.size == 0 else self.first_time
         self.times_backwards += time < self.last_time
         self.last_time = time
         self.size += 1
@@ -88,6 +96,10 @@ class History:
 
     def _conclude(self, record: Record) -> None:
         call = record["call"]
+        if call not in self._calls and self.admitted_before < self.minimum:
+            self.admitted_before += 1
+            self._calls[call] = None
+            return
         if call not in self._calls:
             raise self._fault("outcome_without_admission", f"{call} was not admitted before this outcome")
         admission = self._calls[call]
@@ -115,11 +127,12 @@ class LogReport:
 
 
 def verify_log(
-    source: Source, policy: TrustPolicy, *, previous: bytes | None = None, closed: bool = False
+    source: Source, policy: TrustPolicy, previous: bytes | None = None, closed: bool = False, minimum: int = 0
 ) -> LogReport:
     """Check a whole log against a policy, and optionally that it extends a `previous` checkpoint.
 
-    Raises FormatError if there is no readable checkpoint and NotVerified if a check fails.
+    Below the index `minimum`, bundles may be missing. Raises FormatError if there is no readable checkpoint,
+    or no such index, and NotVerified if a check fails.
     """
     note = SignedNote.parse(source.read("checkpoint", MAX_NOTE))
     older_note = None if previous is None else SignedNote.parse(previous)
@@ -129,24 +142,33 @@ def verify_log(
         if signed and not policy.roots:  # nothing in the log can change whose signatures count
             policy.check(signed)
     begun = older if older and _same_log(older, checkpoint) else None
-    log, history = TiledLog(source, checkpoint.size), History(checkpoint.origin)
+    if minimum not in range(0, (begun or checkpoint).size + 1, TILE_WIDTH):
+        raise FormatError(
+            f"index {minimum}: not a multiple of {TILE_WIDTH}, or beyond the (older) checkpoint"
+        )
+    log, history = TiledLog(source, checkpoint.size, minimum), History(checkpoint.origin, minimum)
     bundles: list[bytes] = []  # the root of each
     for n in range(-(-checkpoint.size // TILE_WIDTH)):
         entries = log.bundle(n)
-        leaves = [leaf_hash(entry) for entry in entries]
-        _check_tile(log, 0, n, leaves)
+        leaves = [leaf_hash(entry) for entry in entries] or [log.node(TILE_HEIGHT, n)]
+        if entries:
+            _check_tile(log, 0, n, leaves)
         if begun and n == (begun.size - 1) // TILE_WIDTH:
-            _check_root([*bundles, root_hash(leaves[: begun.size - n * TILE_WIDTH])], begun, "log_rewritten")
+            last = root_hash(leaves[: begun.size - n * TILE_WIDTH])
+            _check_root(root_hash([*bundles, last]), begun, "log_rewritten")
         bundles.append(root_hash(leaves))
-        for entry, leaf in zip(entries, leaves, strict=True):
+        history.size = n * TILE_WIDTH
+        for entry, leaf in zip(entries, leaves, strict=False):
             history.add(entry, leaf)
     _check_upper_tiles(log, bundles[: checkpoint.size // TILE_WIDTH])
-    _check_root(bundles, checkpoint, "root_mismatch")
+    _check_root(root_hash(bundles), checkpoint, "root_mismatch")
     policy = _followed(policy, history)
     endorsement, earlier = policy.check(note), policy.check(older_note) if older_note else None
     end = older and {"origin": older.origin, "size": older.size, "root": older.root.hex()}
     if end and not begun and history.previous != end:
         raise NotVerified("other_log", f"this is not the log {end['origin']}, nor does it go on at that end")
+    if minimum > history.declared:
+        raise NotVerified("minimum_not_declared", f"the log declares {history.declared} as minimum index")
     if closed and history.open:
         raise NotVerified("outcome_missing", f"{len(history.open)} calls have no outcome in a closed log")
     return LogReport(endorsement, earlier, history)
@@ -162,8 +184,8 @@ def verify_extension(
         raise NotVerified("other_log", f"the older checkpoint is by {first.origin}, not {second.origin}")
     node = cache(TiledLog(source, second.size).node)  # both roots must be made of the very same hashes
     for checkpoint, reason in ((second, "root_mismatch"), (first, "log_rewritten")):
-        if first != second and range_hash(0, checkpoint.size, node, first.size) != checkpoint.root:
-            raise NotVerified(reason, f"the tiles do not lead to the root of {checkpoint.size} entries")
+        if first != second:
+            _check_root(range_hash(0, checkpoint.size, node, first.size), checkpoint, reason)
     return older, newer
 
 
@@ -200,6 +222,6 @@ def _check_tile(log: TiledLog, level: int, n: int, hashes: list[bytes]) -> None:
         raise NotVerified("tile_mismatch", f"tile {n} of level {level} is not what lies below it hashes to")
 
 
-def _check_root(bundles: list[bytes], checkpoint: Checkpoint, reason: str) -> None:
-    if root_hash(bundles) != checkpoint.root:
-        raise NotVerified(reason, f"the entries do not lead to the root signed for {checkpoint.size} of them")
+def _check_root(root: bytes, checkpoint: Checkpoint, reason: str) -> None:
+    if root != checkpoint.root:
+        raise NotVerified(reason, f"the log does not lead to the root signed for {checkpoint.size} entries")

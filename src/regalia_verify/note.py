@@ -26,11 +26,10 @@ ALGORITHMS: dict[int, tuple[type[Ed25519PublicKey | MLDSA44PublicKey], int, int]
 }
 LOG_TYPES = {ED25519: "Ed25519", MLDSA44_COSIGNATURE: "ML-DSA-44"}
 WITNESS_TYPES = {ED25519_COSIGNATURE, MLDSA44_COSIGNATURE}
-MAX_ORIGIN = 255  # what a `cosigned_message` can hold
 MAX_TEXT = 1024  # of a checkpoint
 MAX_NOTE = 512 * 1024
 MAX_SIGNATURES = 100
-MAX_NAME = 255
+MAX_NAME = 255  # of a key or an origin: what a `cosigned_message` can hold
 DASH = "\u2014 "
 
 
@@ -42,16 +41,12 @@ class Checkpoint:
     size: int
     root: bytes
 
-    def text(self) -> str:
-        """The note text, final newline included."""
-        return f"{self.origin}\n{self.size}\n{base64_text(self.root)}\n"
-
     @classmethod
     def parse(cls, text: str) -> Self:
         """Read exactly three lines; raise FormatError for anything else."""
         lines = utf8_lines(text, "checkpoint", MAX_TEXT).split("\n")
-        if len(lines) != 4 or lines[3] or not 1 <= len(lines[0].encode()) <= MAX_ORIGIN:
-            raise FormatError(f"checkpoint: expected an origin of 1 to {MAX_ORIGIN} bytes, a size and a root")
+        if len(lines) != 4 or lines[3] or not 1 <= len(lines[0].encode()) <= MAX_NAME:
+            raise FormatError(f"checkpoint: expected an origin of 1 to {MAX_NAME} bytes, a size and a root")
         size = decimal(lines[1], "checkpoint size")
         root = base64_bytes(lines[2], "checkpoint root", HASH_SIZE)
         if size == 0 and root != EMPTY_ROOT:
@@ -134,16 +129,6 @@ class SignedNote:
         if len(lines) > MAX_SIGNATURES:
             raise FormatError(f"note: more than {MAX_SIGNATURES} signatures")
         return cls(text + "\n", tuple(Signature.parse(line) for line in lines))
-
-    def encode(self) -> str:
-        """The note as text."""
-        lines = [signature_line(s.name, s.key_id, s.blob) for s in self.signatures]
-        return f"{self.text}\n{''.join(lines)}"
-
-
-def signature_line(name: str, key_id: bytes, signature: bytes) -> str:
-    """A signature line, newline included; `signature` is what follows the key id (time included)."""
-    return f"{DASH}{name} {base64_text(key_id + signature)}\n"
 
 
 def cosignature_v1_message(text: str, timestamp: int) -> bytes:

@@ -40,14 +40,9 @@ class Endorsement:
     """A checkpoint that satisfies a policy, and who signed it."""
 
     checkpoint: Checkpoint
-    log_keys: tuple[VerifierKey, ...]
+    signers: tuple[str, ...]  # everyone whose signature was verified, as the policy names them
     witnesses: dict[str, int]  # name in the policy -> time of the cosignature, seconds since the epoch
     witnessed: bool  # whether a witness other than the log itself has cosigned
-
-    @property
-    def signers(self) -> tuple[str, ...]:
-        """Everyone whose signature was verified, as the policy names them."""
-        return (*(f"{key.name} ({LOG_TYPES[key.type]})" for key in self.log_keys), *self.witnesses)
 
 
 @dataclass
@@ -86,9 +81,19 @@ class TrustPolicy:
         retired = [key for last, keys in self.until if last < checkpoint.size for key in keys]
         if {(key.name, key.key_id) for key in retired} & {(s.name, s.key_id) for s in note.signatures}:
             raise NotVerified("retired_key", "the checkpoint is signed by a key that was retired before it")
-        former = [keys for last, keys in self.until if last >= checkpoint.size]
-        then = [keys for keys in former if keys[0].name == checkpoint.origin]
-        return (self._with(then[0]) if then else self)._check(note, checkpoint)
+        former = [keys for last, keys in self.until if checkpoint.size <= last]
+        policy = self._with(next((keys for keys in former if keys[0].name == checkpoint.origin), ()))
+        signed = policy._signed_by(note)
+        own = [key for key in policy.logs if key in signed and key.name == checkpoint.origin]
+        if not own:
+            raise NotVerified("log_signature_missing", f"the checkpoint is not signed by {checkpoint.origin}")
+        cosigned = {name: signed[key] for name, key in policy.witnesses.items() if key in signed}
+        if not policy._reached(policy.quorum, cosigned):
+            by = ", ".join(cosigned) or "nobody"
+            raise NotVerified("quorum_missing", f"{policy.quorum} is not reached; cosigned by: {by}")
+        witnessed = any(policy.witnesses[name].name != checkpoint.origin for name in cosigned)
+        signers = (*(f"{key.name} ({LOG_TYPES[key.type]})" for key in own), *cosigned)
+        return Endorsement(checkpoint, signers, cosigned, witnessed)
 
     def rotated(self, origin: str, record: Record, index: int) -> Self:
         """The policy after a log's rotation of its keys, at that index; raise NotVerified if it is none."""
@@ -116,18 +121,6 @@ class TrustPolicy:
         logs = [by_type.get((key.name, key.type), key) for key in self.logs]
         witnesses = {name: by_type.get((key.name, key.type), key) for name, key in self.witnesses.items()}
         return replace(self, logs=logs, witnesses=witnesses)
-
-    def _check(self, note: SignedNote, checkpoint: Checkpoint) -> Endorsement:
-        signed = self._signed_by(note)
-        log_keys = tuple(key for key in self.logs if key in signed and key.name == checkpoint.origin)
-        if not log_keys:
-            raise NotVerified("log_signature_missing", f"the checkpoint is not signed by {checkpoint.origin}")
-        cosigned = {name: signed[key] for name, key in self.witnesses.items() if key in signed}
-        if not self._reached(self.quorum, cosigned):
-            by = ", ".join(cosigned) or "nobody"
-            raise NotVerified("quorum_missing", f"the quorum {self.quorum} is not reached; cosigned by: {by}")
-        witnessed = any(self.witnesses[name].name != checkpoint.origin for name in cosigned)
-        return Endorsement(checkpoint, log_keys, cosigned, witnessed)
 
     def _signed_by(self, note: SignedNote) -> dict[VerifierKey, int]:
         """The keys that have signed, with the time of the latest of their cosignatures."""

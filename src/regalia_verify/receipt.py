@@ -131,27 +131,22 @@ def _check_erasure(erasure: bytes | None, call: Record, policy: TrustPolicy) -> 
     record, _ = _included(proof, parse_extra(proof.extra or b"")[0], policy)
     covered, time = False, call["started" if "started" in call else "time"]
     match record:
-        case {"kind": "content.erased", "calls": list(calls)}:
+        case {"kind": "content.erased", "calls": calls}:
             covered = call["call"] in calls
-        case {"kind": "content.erased", "projects": list(projects), "before": int(before)}:
-            covered = call.get("project") in projects and time < before
-        case {"kind": "content.erased", "projects": list(projects)}:
-            covered = call.get("project") in projects
-        case {"kind": "content.erased", "before": int(before)}:
-            covered = time < before
+        case {"kind": "content.erased", **scope} if "projects" in scope or "before" in scope:
+            by_project = "projects" not in scope or call.get("project") in scope["projects"]
+            covered = by_project and time < scope.get("before", time + 1)
     if not covered:
         raise NotVerified(reason, "what the receipt gives as its erasure is not one that covers the call")
 
 
 def _compare(part: str, commitment: str | None, opening: Opening | None, content: bytes | None) -> str:
     """Hold what is at hand of a part against the record's commitment; empty if there is neither."""
+    if opening is None and content is None:
+        return "" if commitment is None else NOT_OPENED
     if commitment is None:
-        if opening is None and content is None:
-            return ""
         raise NotVerified(f"{part}_not_committed", f"the record does not commit to any {part}")
     if opening is None:
-        if content is None:
-            return NOT_OPENED
         raise NotVerified(f"{part}_not_opened", f"the receipt lacks the salt to check the {part} with")
     contents = [item for item in (content, opening.content) if item is not None]
     if any(commit(part, opening.salt, item) != commitment for item in contents):

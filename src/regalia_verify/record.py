@@ -35,22 +35,20 @@ _TEXTS = "kind build error isolation name origin reason route software"
 FORMS: Final[dict[str, Form]] = {
     "v": range(1, 2),
     **dict.fromkeys(_TEXTS.split(), str),
-    **dict.fromkeys(["time", "started", "ended"], COUNT),  # milliseconds since the epoch
+    **dict.fromkeys(["before", "ended", "started", "time"], COUNT),  # milliseconds since the epoch
+    **dict.fromkeys(["minimum", "status"], COUNT),
+    **{name: [str] for name in ("calls", "finish", "keys", "projects", "root")},
     **dict.fromkeys(["request", "response", "tokens"], HASH),  # commitments
     "admitted": HASH,  # the leaf hash of the call's call.admitted
     "call": re.compile(r"call_[0-9a-hjkmnp-tv-z]{26}"),
     "digest": DIGEST,
     "engine": {"name": str, "build": str, "digest": DIGEST, "isolation": str},
-    "finish": [str],
-    "keys": [str],
     "model": {"name": str, "digest": DIGEST},
     "policy": {"version": str, "decision": str},
     "previous": {"origin": str, "size": COUNT, "root": HASH},  # where a log goes on that had to end
     "project": re.compile(r"[0-9a-f]{32}"),  # a pseudonym
-    "root": [str],
     "sampling": {},
     "signatures": {"log": [str], "root": [str]},
-    "status": COUNT,
     "stream": range(2),
     "usage": {"input": COUNT, "output": COUNT, "total": COUNT},
 }
@@ -59,7 +57,7 @@ NAMED: Final = {("call.admitted", "model"), ("engine.started", "engine"), ("engi
 
 _OUTCOME = "call admitted route project request status started ended"
 _ANSWER = "response model engine sampling policy usage finish"
-_FREE = "policy.activated content.read content.erased retention.applied"
+_FREE = "policy.activated content.read retention.applied"
 _FREE += " hold.placed hold.lifted qualification.passed qualification.failed"
 
 FIELDS: Final[dict[str, tuple[str, str]]] = {  # kind -> what it must have, what it may have
@@ -68,14 +66,14 @@ FIELDS: Final[dict[str, tuple[str, str]]] = {  # kind -> what it must have, what
     "log.key_rotated": ("origin keys signatures", ""),
     "call.admitted": ("call route project model stream request", ""),
     "call.answered": (f"{_OUTCOME} {_ANSWER}", "tokens error"),
-    "call.refused": (f"{_OUTCOME} error", f"{_ANSWER} tokens"),
-    "call.failed": (f"{_OUTCOME} error", f"{_ANSWER} tokens"),
+    **dict.fromkeys(["call.refused", "call.failed"], (f"{_OUTCOME} error", f"{_ANSWER} tokens")),
     "call.cancelled": (_OUTCOME, f"{_ANSWER} tokens error"),
     "call.aborted": ("call admitted reason", "route project request"),
-    "model.registered": ("name digest", ""),
-    "model.retired": ("name digest", ""),
+    **dict.fromkeys(["model.registered", "model.retired"], ("name digest", "")),
     "engine.started": ("engine model build digest isolation", ""),
     "engine.stopped": ("engine reason", ""),
+    "content.erased": ("", "calls projects before"),
+    "admin.log_archived": ("", "minimum"),
     **dict.fromkeys(_FREE.split(), ("", "")),
 }
 ADMIN_KIND: Final = re.compile(r"admin\.[a-z][a-z0-9_.-]{0,62}")
@@ -133,12 +131,10 @@ _encode = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", 
 def _check_plain(value: Any, depth: int) -> None:
     """Refuse what the record format does not have. Keys are ASCII, so every sort order is the same."""
     kind = type(value)
-    if kind is str:
+    if kind is str or (kind is int and -MAX_INTEGER <= value <= MAX_INTEGER):
         return
     if kind is int:
-        if not -MAX_INTEGER <= value <= MAX_INTEGER:
-            raise FormatError("JSON: an integer is outside ±(2^53 - 1)")
-        return
+        raise FormatError("JSON: an integer is outside ±(2^53 - 1)")
     if kind is not dict and kind is not list:
         raise FormatError("JSON: fractions, booleans and null are not allowed")
     if depth == 0:

@@ -7,7 +7,6 @@ A full tile is 256 hashes wide. Tile n of level L holds the roots of the complet
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from functools import lru_cache, partial
 from http.client import HTTPException
 from pathlib import Path
@@ -23,7 +22,6 @@ MAX_TILE_BYTES = TILE_WIDTH * HASH_SIZE
 MAX_BUNDLE_BYTES = TILE_WIDTH * (2 + MAX_ENTRY)
 TIMEOUT_S = 30
 CACHED_TILES = 64
-Parse = Callable[[bytes, int], list[bytes]]  # of which there must be so many
 
 
 def tile_path(level: int | str, n: int, width: int = TILE_WIDTH) -> str:
@@ -155,13 +153,15 @@ class TiledLog:
     """The tiles and bundles of a log whose checkpoint has `size` entries.
 
     A partial file may have been replaced by the full one since, so that is tried too. A file that
-    is missing or malformed is a fault of the log: NotVerified.
+    is missing or malformed is a fault of the log: NotVerified. Only bundles below the index `minimum`,
+    the first one excepted, may be missing; they read as empty.
     """
 
-    def __init__(self, source: Source, size: int):
+    def __init__(self, source: Source, size: int, minimum: int = 0):
         self.source = source
         self.size = size
-        self.tile = lru_cache(CACHED_TILES)(self._tile)
+        self.minimum = minimum
+        self.tile = lru_cache(CACHED_TILES)(self._read)  # the hashes of tile (level, n)
 
     def node(self, level: int, index: int) -> bytes:
         """The hash of a complete subtree, for proofs (see `merkle`)."""
@@ -170,22 +170,23 @@ class TiledLog:
 
     def bundle(self, n: int) -> list[bytes]:
         """The entries of bundle `n` that belong to the checkpoint."""
-        return self._read("bundle", partial(entries_path, n), tile_width(0, n, self.size), parse_bundle)
+        return self._read("entries", n)
 
-    def _tile(self, level: int, n: int) -> list[bytes]:
-        """The hashes of a tile that belong to the checkpoint."""
-        return self._read("tile", partial(tile_path, level, n), tile_width(level, n, self.size), parse_tile)
-
-    def _read(self, kind: str, path_of: Callable[[int], str], width: int, parse: Parse) -> list[bytes]:
-        for stored in (width, TILE_WIDTH):
+    def _read(self, level: int | str, n: int) -> list[bytes]:
+        if isinstance(level, int):
+            kind, parse, limit, width = "tile", parse_tile, MAX_TILE_BYTES, tile_width(level, n, self.size)
+        else:
+            kind, parse, limit, width = "bundle", parse_bundle, MAX_BUNDLE_BYTES, tile_width(0, n, self.size)
+        for stored in sorted({width, TILE_WIDTH}):
+            path = tile_path(level, n, stored)
             try:
-                data = self.source.read(
-                    path_of(stored), MAX_TILE_BYTES if kind == "tile" else MAX_BUNDLE_BYTES
-                )
+                data = self.source.read(path, limit)
             except Missing:
                 continue
             try:
                 return parse(data, stored)[:width]
             except FormatError as error:
-                raise NotVerified(f"{kind}_malformed", f"{path_of(stored)}: {error}") from error
-        raise NotVerified("file_missing", f"the log lacks {path_of(width)}")
+                raise NotVerified(f"{kind}_malformed", f"{path}: {error}") from error
+        if kind == "bundle" and 0 < n < self.minimum // TILE_WIDTH:
+            return []
+        raise NotVerified("file_missing", f"the log lacks {tile_path(level, n, width)}")

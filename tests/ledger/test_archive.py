@@ -16,6 +16,8 @@ from regalia.ledger.keeping import DeclareMinimum
 from regalia.ledger.log import Log
 from regalia.vault.retention import RetentionError
 from regalia_verify.errors import NotVerified
+from regalia_verify.log import verify_log
+from regalia_verify.source import Folder
 
 OLD = 768
 """The minimum index: two of the five bundles of 1,100 entries go, and the first one stays."""
@@ -93,6 +95,33 @@ def test_without_its_archive_only_the_old_entries_are_missing(grown: Grown, tmp_
     assert check(site).found == []
     assert move(site, tmp_path / "away") == 4  # the archive has moved
     site.verify(closed=True)
+
+
+def test_what_remains_is_verified_without_the_archive_and_tampering_with_it_is_not(
+    grown: Grown, tmp_path: Path
+) -> None:
+    site = grown.site
+    move(site, tmp_path / "archive")
+    shutil.rmtree(tmp_path / "archive")
+    report = verify_log(Folder(site.folder), site.policy, minimum=OLD)
+    assert (report.history.kinds["admin.log_archived"], report.history.declared) == (1, OLD)
+    assert report.history.size - report.history.kinds.total() == OLD - 256
+    assert report.endorsement.checkpoint.size == report.history.size
+    for minimum, why in ((OLD - 256, "file_missing"), (OLD + 256, "minimum_not_declared")):
+        with pytest.raises(NotVerified) as refused:
+            verify_log(Folder(site.folder), site.policy, minimum=minimum)
+        assert refused.value.reason == why
+    remaining = site.folder / "tile/entries/003"
+    data = bytearray(remaining.read_bytes())
+    data[100] ^= 1
+    remaining.write_bytes(data)
+    with pytest.raises(NotVerified) as tampered:
+        verify_log(Folder(site.folder), site.policy, minimum=OLD)
+    assert tampered.value.reason == "tile_mismatch"
+    remaining.unlink()
+    with pytest.raises(NotVerified) as lost:
+        verify_log(Folder(site.folder), site.policy, minimum=OLD)
+    assert lost.value.reason == "file_missing"
 
 
 def test_what_was_interrupted_is_finished_by_doing_it_again(

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 
 from regalia.ledger.writing import encode_bundle, encode_extra, encode_proof, inclusion_proof
+from regalia.notes import checkpoint_text, signature_line
 from regalia.witness.consistency import consistency_proof
 from regalia_verify import note
 from regalia_verify.errors import FormatError
@@ -53,12 +54,12 @@ class Signer:
         """The signature line for a checkpoint."""
         stamp = timestamp.to_bytes(8, "big")
         if self.type == note.ED25519:
-            signature = self.sign(checkpoint.text().encode())
+            signature = self.sign(checkpoint_text(checkpoint).encode())
         elif self.type == note.ED25519_COSIGNATURE:
-            signature = stamp + self.sign(note.cosignature_v1_message(checkpoint.text(), timestamp))
+            signature = stamp + self.sign(note.cosignature_v1_message(checkpoint_text(checkpoint), timestamp))
         else:
             signature = stamp + self.sign(note.cosigned_message(self.key.name, checkpoint, timestamp))
-        return note.signature_line(self.key.name, self.key.key_id, signature)
+        return signature_line(note.Signature(self.key.name, self.key.key_id, signature))
 
 
 Pair = tuple[Signer, Signer]
@@ -214,7 +215,7 @@ class PaperLog:
         """The checkpoint, signed by the log's two keys unless others are named."""
         checkpoint = self.checkpoint(size)
         lines = [signer.line(checkpoint) for signer in signers or self.pair_at(checkpoint.size)]
-        return f"{checkpoint.text()}\n{''.join(lines)}"
+        return f"{checkpoint_text(checkpoint)}\n{''.join(lines)}"
 
     def publish(self, *signers: Signer) -> Files:
         """Every file of the log."""

@@ -32,7 +32,7 @@ def test_no_mixture_of_old_and_new_tiles_hides_a_rewritten_entry() -> None:
     attempts = mixtures(forged.publish(), honest.publish())
     assert len(attempts) == 8  # a bundle and two tiles differ
     for files in attempts:
-        with pytest.raises(NotVerified, match="do not lead to the root of"):
+        with pytest.raises(NotVerified, match="does not lead to the root signed for"):
             verify_extension(old, new, honest.policy(), files)
     verify_extension(old, honest.signed().encode(), honest.policy(), honest.publish())
 

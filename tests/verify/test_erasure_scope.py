@@ -23,8 +23,7 @@ CALL = {"kind": "call.answered", "call": "call_1", "project": "a" * 32, "time": 
         ({"kind": "content.erased", "projects": ["a" * 32], "before": 901}, True),
         ({"kind": "content.erased", "projects": ["a" * 32], "before": 900}, False),
         ({"kind": "content.erased", "projects": ["b" * 32], "before": 901}, False),
-        ({"kind": "content.erased", "projects": "a" * 32}, False),
-        ({"kind": "content.erased", "before": "901"}, False),
+        ({"kind": "content.erased"}, False),
         ({"kind": "retention.applied", "before": 901}, False),
     ],
 )

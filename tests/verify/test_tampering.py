@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from regalia.ledger.writing import encode_bundle, encode_extra, encode_proof
+from regalia.notes import signature_line
 from regalia_verify import note
 from regalia_verify.errors import FormatError, NotVerified
 from regalia_verify.log import verify_extension, verify_log
@@ -145,7 +146,7 @@ def strangers_policy(receipt: Receipt) -> None:
 def zeroed_signature(receipt: Receipt) -> None:
     text, _, _ = receipt.checkpoint.partition("\n\n")
     line = receipt.log.mldsa.line(receipt.log.checkpoint())
-    zeros = note.signature_line(ORIGIN, receipt.log.ed25519.key.key_id, bytes(64))
+    zeros = signature_line(note.Signature(ORIGIN, receipt.log.ed25519.key.key_id, bytes(64)))
     receipt.checkpoint = f"{text}\n\n{zeros}{line}"
 
 
@@ -154,7 +155,7 @@ def other_time(receipt: Receipt) -> None:
     receipt.checkpoint = receipt.log.signed(None, receipt.log.ed25519)
     signature = note.SignedNote.parse(receipt.log.signed()).signatures[1]
     blob = flip(signature.blob, 7)
-    receipt.checkpoint += note.signature_line(signature.name, signature.key_id, blob)
+    receipt.checkpoint += signature_line(note.Signature(signature.name, signature.key_id, blob))
 
 
 def another_root(receipt: Receipt) -> None:

@@ -1,7 +1,6 @@
 """Asking witnesses: real servers, and servers that lie, dawdle or are not there."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,13 +8,14 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
+from regalia.notes import encode_note, signature_line
 from regalia.witness.client import MAX_REPLY, Cosigner, CosignResult
 from regalia.witness.remembered import Remembered
 from regalia.witness.request import AddCheckpoint
 from regalia.witness.roster import contradiction, peers_of
 from regalia.witness.witness import Witness
 from regalia_verify.merkle import range_hash
-from regalia_verify.note import SignedNote, signature_line
+from regalia_verify.note import SignedNote
 from regalia_verify.policy import TrustPolicy
 from regalia_verify.source import Folder
 from witness.witnessing import Growing, Served, a_log, a_witness, served, trust_text
@@ -106,7 +106,7 @@ async def test_an_older_checkpoint_than_the_witnesses_have_is_ahead(both: Settin
     result = await both.once(500)
     assert [(f.reason, f.size) for f in result.failures] == [("ahead", 600), ("ahead", 600)]
     assert not result.witnessed and "quorum" in result.lacking
-    assert result.note == SignedNote.parse(result.note).encode()
+    assert result.note == encode_note(SignedNote.parse(result.note))
 
 
 async def test_a_log_set_back_or_forked_is_contradicted_by_what_witnesses_hold(both: Setting) -> None:
@@ -226,15 +226,12 @@ async def test_a_witness_that_dawdles_is_left_at_the_deadline(tmp_path: Path) ->
     async def handler(request: web.BaseRequest) -> web.StreamResponse:
         response = web.StreamResponse()
         await response.prepare(request)
-        for _ in range(100):
+        while True:  # until it is left
             await response.write(b"x")
             await asyncio.sleep(0.1)
-        return response
 
-    began = time.monotonic()
     result = await asked(tmp_path, handler, deadline_s=0.5)
     assert [f.reason for f in result.failures] == ["timeout"]
-    assert time.monotonic() - began < 5
 
 
 async def test_a_witness_that_always_says_409_is_asked_twice_and_no_more(tmp_path: Path) -> None:
@@ -252,9 +249,9 @@ async def test_a_witness_that_always_says_409_is_asked_twice_and_no_more(tmp_pat
 async def test_cosignatures_of_another_tree_or_without_time_are_not_taken(tmp_path: Path) -> None:
     log = a_log(10)
     witness = a_witness(tmp_path / "real", log)
-    lines = "".join(signature_line(s.name, s.key_id, s.blob) for s in witness.cosign(log.request(0, 9)))
+    lines = "".join(map(signature_line, witness.cosign(log.request(0, 9))))
     untimed = witness._keys.cosign(log.checkpoint(), 0)
-    for body in (lines, "".join(signature_line(s.name, s.key_id, s.blob) for s in untimed)):
+    for body in (lines, "".join(map(signature_line, untimed))):
         async with answering(_replies(200, body.encode())) as url:
             result = await Setting(tmp_path, log, trust_text(log, [witness], [url])).once()
         assert [f.reason for f in result.failures] == ["bad_cosignature"]
@@ -265,7 +262,7 @@ async def test_extra_signatures_by_strangers_are_dropped(tmp_path: Path) -> None
     log = a_log(10)
     witness, stranger = a_witness(tmp_path / "w", log), a_witness(tmp_path / "s", log, name="stranger")
     signatures = (*stranger.cosign(log.request(0)), *witness.cosign(log.request(0)))
-    lines = "".join(signature_line(s.name, s.key_id, s.blob) for s in signatures)
+    lines = "".join(map(signature_line, signatures))
     async with answering(_replies(200, lines.encode())) as url:
         result = await Setting(tmp_path, log, trust_text(log, [witness], [url])).once()
     assert result.witnessed

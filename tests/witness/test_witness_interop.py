@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from regalia.notes import encode_note
 from regalia_verify.note import SignedNote
 from witness.witnessing import a_log, a_witness
 
@@ -41,11 +42,11 @@ def test_go_verifies_the_ed25519_cosignatures_of_two_witnesses(cosigned: Path, t
     for witness in witnesses:
         note = SignedNote(note.text, (*note.signatures, *witness.cosign(log.request(0))))
     file = tmp_path / "note"
-    file.write_text(note.encode())
+    file.write_text(encode_note(note))
     keys = [witness.keys[0].encode() for witness in witnesses]
     done = run(cosigned, "note", file, log.ed25519.key.encode(), *keys)
     assert done.stdout.split() == [log.origin, "witness.example/1", "witness.example/2"], done.stderr
-    file.write_text(note.encode().replace("\n23\n", "\n24\n"))
+    file.write_text(encode_note(note).replace("\n23\n", "\n24\n"))
     assert run(cosigned, "note", file, log.ed25519.key.encode(), *keys).returncode == 1
 
 

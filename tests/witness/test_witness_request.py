@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from regalia.notes import checkpoint_text, signature_line
 from regalia.witness.errors import Refused
 from regalia.witness.request import MAX_REQUEST, AddCheckpoint, build_request
 from regalia_verify.merkle import EMPTY_ROOT
-from regalia_verify.note import SignedNote, signature_line
+from regalia_verify.note import Signature, SignedNote
 from witness.witnessing import a_log
 
 LOG = a_log(20)
@@ -98,7 +99,7 @@ def test_what_is_read_has_one_spelling(data: st.DataObject) -> None:
         f"old 0\n\n\n{NOTE}".encode(),
         f"old 0\n\n{NOTE[:-1]}".encode(),
         f"old 0\n\n{NOTE}\n".encode(),
-        f"old 0\n\n{LOG.checkpoint().text()}".encode(),
+        f"old 0\n\n{checkpoint_text(LOG.checkpoint())}".encode(),
         f"old 0\n\n{EXTENDED}".encode(),
         f"old 0\n\n{NOTE}".encode() + b"\xff\n",
         b"old 0\n\n" + b"x" * MAX_REQUEST,
@@ -111,7 +112,7 @@ def test_anything_else_is_400(body: bytes) -> None:
 
 
 def test_63_proof_lines_and_16_post_quantum_signatures_fit() -> None:
-    lines = "".join(signature_line(f"key{n}", b"1234", bytes(5000)) for n in range(16))
+    lines = "".join(signature_line(Signature(f"key{n}", b"1234", bytes(5000))) for n in range(16))
     proof = f"{HASH}\n" * 63
     body = f"old 1\n{proof}\n{NOTE}{lines}".encode()
     assert len(AddCheckpoint.parse(body).note.signatures) == 18

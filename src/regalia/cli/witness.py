@@ -11,6 +11,7 @@ import typer
 
 from regalia.cli.options import DEFAULT_DATA_DIR, DataDir, Json
 from regalia.errors import RegaliaError
+from regalia.notes import signature_line
 from regalia.witness.errors import Refused
 from regalia.witness.remembered import Remembered
 from regalia.witness.request import MAX_REQUEST, AddCheckpoint, build_request
@@ -18,7 +19,7 @@ from regalia.witness.roster import attach as attach_signatures
 from regalia.witness.roster import cosignatures_of, parse_answer, peers_of, reached
 from regalia.witness.witness import Witness
 from regalia_verify.errors import FormatError, NotVerified
-from regalia_verify.note import MAX_NOTE, Checkpoint, SignedNote, VerifierKey, signature_line
+from regalia_verify.note import MAX_NOTE, Checkpoint, SignedNote, VerifierKey
 from regalia_verify.policy import MAX_POLICY, TrustPolicy
 from regalia_verify.source import Folder, TiledLog, read_file
 
@@ -100,7 +101,7 @@ def sign(data_dir: WitnessDir) -> None:
             hint = f"; make a request with --old {refusal.size}" if refusal.size is not None else ""
             raise RegaliaError(f"not cosigned ({refusal.code}): {refusal}{hint}") from refusal
     for signature in signatures:
-        typer.echo(signature_line(signature.name, signature.key_id, signature.blob), nl=False)
+        typer.echo(signature_line(signature), nl=False)
 
 
 @app.command()

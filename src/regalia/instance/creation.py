@@ -22,7 +22,7 @@ from regalia.ledger.rotation import write_past
 from regalia.storage import Database, DatabaseUnreachable, schema_of, upgrade
 from regalia.storage.schema import api_keys, log_state
 from regalia_verify.errors import FormatError
-from regalia_verify.note import MAX_ORIGIN, Checkpoint, SignedNote
+from regalia_verify.note import MAX_NAME, Checkpoint, SignedNote
 
 FIRST_KEY = "first admin key"
 Random = Callable[[int], bytes]
@@ -105,7 +105,7 @@ def _identity(begun: Identity | None, origin: str | None, database_url: str, ran
         raise InstanceError(
             f"the origin {origin!r} must have neither spaces nor `+`, like a URL without https://"
         )
-    if len(root_name(origin).encode()) > MAX_ORIGIN:
+    if len(root_name(origin).encode()) > MAX_NAME:
         raise InstanceError("the origin is too long: 250 bytes at most")
     return Identity(origin=origin, created=now_ms(), database=database_url)
 

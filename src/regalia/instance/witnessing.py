@@ -11,6 +11,7 @@ from regalia.config import Log
 from regalia.instance.directory import InstanceError, identity_of
 from regalia.ledger import KeyFiles, Ledger, LogWouldFork
 from regalia.ledger.keys import renewed_policy
+from regalia.notes import encode_note
 from regalia.witness.cadence import Cadence
 from regalia.witness.client import Cosigner, CosignResult
 from regalia.witness.remembered import Remembered
@@ -65,7 +66,7 @@ class Witnessing:
         self._ledger = ledger
         remembered = self._remembered.witnessed(self._policy, [peer.name for peer in self._cosigner.peers])
         if remembered is not None:
-            await self._keep(remembered.encode())
+            await self._keep(encode_note(remembered))
         self._cadence = Cadence(
             self._cosigner, self._newest, self._deliver, interval_s=self._settings.witness_seconds
         )
@@ -92,7 +93,7 @@ class Witnessing:
         except FormatError:  # a damaged memory costs a question, not a checkpoint
             found = None
         newer = found is not None and Checkpoint.parse(found.text).size > self.size
-        return found.encode() if found is not None and newer else self.note
+        return encode_note(found) if found is not None and newer else self.note
 
     def refusal(self) -> str | None:
         """Why no call may be answered, where the operator prefers silence to unwitnessed answers."""

@@ -12,6 +12,7 @@ from typing import Protocol, Self
 import msgspec
 
 from regalia.keyfile import KeyUnusable, PrivateKey, generate_pair, load_pair, write_pair
+from regalia.notes import checkpoint_text, encode_note
 from regalia_verify.errors import FormatError
 from regalia_verify.note import (
     ED25519,
@@ -118,7 +119,7 @@ class FileSigner:
             raise KeyUnusable(
                 f"a key file in {self._files.ed25519.parent} no longer holds the log's key: put it back"
             )
-        text = checkpoint.text()
+        text = checkpoint_text(checkpoint)
         blobs = (
             ed25519.sign(text.encode()),
             seconds.to_bytes(8, "big") + mldsa44.sign(cosigned_message(self._origin, checkpoint, seconds)),
@@ -126,7 +127,7 @@ class FileSigner:
         signatures = tuple(
             Signature(key.name, key.key_id, blob) for key, blob in zip(keys, blobs, strict=True)
         )
-        return SignedNote(text, signatures).encode()
+        return encode_note(SignedNote(text, signatures))
 
 
 def create_keys(files: KeyFiles) -> None:

@@ -15,6 +15,7 @@ import aiohttp
 import msgspec
 import structlog
 
+from regalia.notes import encode_note
 from regalia.witness.decision import TrustedLog
 from regalia.witness.errors import Refused
 from regalia.witness.remembered import Remembered
@@ -135,7 +136,7 @@ class Cosigner:
         await asyncio.to_thread(self._remember, signed, cosigned)
         lacking = reached(self._policy, signed)
         spent = time.monotonic() - began
-        return CosignResult(signed.encode(), tuple(cosigned), tuple(failures), lacking, spent)
+        return CosignResult(encode_note(signed), tuple(cosigned), tuple(failures), lacking, spent)
 
     async def sightings(self, origin: str) -> tuple[list[Sighting], list[Failure]]:
         """What each witness holds of the log, where the log's own key has signed it.

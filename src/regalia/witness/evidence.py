@@ -20,6 +20,7 @@ from pathlib import Path
 
 import msgspec
 
+from regalia.notes import checkpoint_text, encode_note
 from regalia.witness.book import Entry
 from regalia.witness.errors import Suspicion
 from regalia.witness.request import AddCheckpoint
@@ -46,7 +47,7 @@ class Evidence:
 
     def keep(self, kind: Suspicion, cosigned: Entry, submitted: AddCheckpoint, time: int) -> Path | None:
         """Keep a case durably; None if it is already kept or the folder is full."""
-        texts = f"{cosigned.checkpoint.text()}\n{submitted.note.text}"
+        texts = f"{checkpoint_text(cosigned.checkpoint)}\n{submitted.note.text}"
         name = f"{kind}-{hashlib.sha256(texts.encode()).hexdigest()[:_DIGITS]}"
         place = self.root / name
         if place.exists() or len(list(self.root.glob(f"{kind}-*"))) >= MAX_CASES:
@@ -56,7 +57,7 @@ class Evidence:
         )
         files = {
             "cosigned.note": cosigned.note.encode(),
-            "submitted.note": submitted.note.encode().encode(),
+            "submitted.note": encode_note(submitted.note).encode(),
             "request": submitted.encode(),
             "case.json": msgspec.json.format(msgspec.json.encode(case), indent=2) + b"\n",
         }

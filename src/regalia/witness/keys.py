@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 
 from regalia.keyfile import KeyUnusable, generate_pair, load_pair, write_pair
+from regalia.notes import checkpoint_text
 from regalia.witness.errors import WitnessError
 from regalia_verify.note import (
     ED25519_COSIGNATURE,
@@ -58,7 +59,7 @@ class WitnessKeys:
         """Both cosignatures; `seconds` since the epoch is when."""
         stamp = seconds.to_bytes(8, "big")
         ed25519, mldsa44 = self.public
-        classic = self._ed25519.sign(cosignature_v1_message(checkpoint.text(), seconds))
+        classic = self._ed25519.sign(cosignature_v1_message(checkpoint_text(checkpoint), seconds))
         quantum = self._mldsa44.sign(cosigned_message(mldsa44.name, checkpoint, seconds))
         return (
             Signature(ed25519.name, ed25519.key_id, stamp + classic),

@@ -11,6 +11,7 @@ import hashlib
 import os
 from pathlib import Path
 
+from regalia.notes import encode_note
 from regalia.witness.roster import reached
 from regalia_verify.errors import FormatError
 from regalia_verify.note import MAX_NOTE, Checkpoint, SignedNote
@@ -46,7 +47,7 @@ class Remembered:
         self.root.mkdir(exist_ok=True, mode=0o700)
         path = self._path(witness)
         draft = path.with_suffix(f".{os.getpid()}")
-        draft.write_text(note.encode())
+        draft.write_text(encode_note(note))
         draft.replace(path)
 
     def witnessed(self, policy: TrustPolicy, witnesses: list[str]) -> SignedNote | None:

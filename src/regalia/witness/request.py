@@ -12,6 +12,7 @@ from typing import Self
 
 import msgspec
 
+from regalia.notes import encode_note
 from regalia.witness.consistency import consistency_proof
 from regalia.witness.errors import Refused
 from regalia_verify.errors import FormatError
@@ -51,7 +52,7 @@ class AddCheckpoint(msgspec.Struct, frozen=True):
     def encode(self) -> bytes:
         """The request body."""
         lines = "".join(f"{base64_text(value)}\n" for value in self.proof)
-        return f"{_OLD}{self.old}\n{lines}\n{self.note.encode()}".encode()
+        return f"{_OLD}{self.old}\n{lines}\n{encode_note(self.note)}".encode()
 
 
 def build_request(note: SignedNote, old: int, node: NodeHash) -> AddCheckpoint:

@@ -21,10 +21,10 @@ import msgspec
 import structlog
 import uvicorn
 
+from regalia.notes import signature_line
 from regalia.witness.errors import Refused
 from regalia.witness.request import MAX_REQUEST, AddCheckpoint
 from regalia.witness.witness import Witness
-from regalia_verify.note import signature_line
 
 _LOG = structlog.get_logger()
 TEXT = "text/plain; charset=utf-8"
@@ -131,7 +131,7 @@ class App:
             if refusal.size is not None:
                 return Reply(409, f"{refusal.size}\n", SIZE)
             return Reply(refusal.status, f"{refusal}\n")
-        return Reply(200, "".join(signature_line(s.name, s.key_id, s.blob) for s in signatures))
+        return Reply(200, "".join(map(signature_line, signatures)))
 
     def _latest(self, origin_hash: str) -> Reply:
         note = self._witness.latest(origin_hash)

@@ -19,6 +19,7 @@ import msgspec
 import structlog
 
 from regalia.clock import now_ms
+from regalia.notes import encode_note
 from regalia.witness.book import Book, Entry
 from regalia.witness.decision import Known, TrustedLog, check_growth, log_signatures
 from regalia.witness.errors import Refused, WitnessError
@@ -130,7 +131,7 @@ class Witness:
             check_growth(request, known)
             seconds = max(self._clock() // 1000, earliest)
             cosignatures = self._keys.cosign(checkpoint, seconds)
-            note = SignedNote(signed.text, (*signed.signatures, *cosignatures)).encode()
+            note = encode_note(SignedNote(signed.text, (*signed.signatures, *cosignatures)))
             return Entry(checkpoint, seconds, note)
 
         try:
@@ -155,7 +156,7 @@ class Witness:
             place = self.evidence.keep(refusal.suspicion, cosigned, request, self._clock())
         except OSError as error:  # the refusal stands, and both notes go where the report goes
             report.error(
-                "evidence can't be kept", exc_info=error, notes=(cosigned.note, request.note.encode())
+                "evidence can't be kept", exc_info=error, notes=(cosigned.note, encode_note(request.note))
             )
         else:
             known = "kept before, or the folder is full"
