@@ -294,6 +294,16 @@ async def test_a_claim_that_was_not_carried_out_ends(world: World) -> None:
     store.claim(store.get("review_1"), world.now + 60_000)
 
 
+async def test_what_is_decided_is_shown_to_no_reviewer_any_more(world: World) -> None:
+    desk = desk_of(world, HeldLedger())
+    reviewer = await world.person("rehema", at("reviewer"))
+    await Queue(world.database, ()).open(review(world))
+    assert (await desk.show(reviewer, "review_1")).request == BODY.decode()
+    await desk.decide(reviewer, "review_1", "refuse")
+    assert await refused(desk.show(reviewer, "review_1")) == (409, "review_decided")
+    assert world.kinds().count("admin.review_shown") == 1
+
+
 async def test_who_gives_up_late_does_not_take_the_review_from_who_claimed_it_since(world: World) -> None:
     store = ReviewStore(world.database)
     store.add(review(world))

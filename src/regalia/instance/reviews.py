@@ -123,6 +123,12 @@ class ReviewDesk:
         """What is to be decided, for a reviewer, on record. Raises ApiError 403, 404, 409, 410."""
         review = await self._found(ident)
         self._require(actor, review)
+        if review.state != "open":
+            raise ApiError(
+                409,
+                "review_decided",
+                "This is decided: its content is read as that of any call, with a grant.",
+            )
         request, held = await self._contents(review)
         await self._at.note("admin.review_shown", actor, review=ident, call=review.call)
         answer = held.body.decode(errors="replace") if held is not None else ""
