@@ -1,5 +1,6 @@
 """multilingual-e5-small as it really answers, in OpenAI's shape."""
 
+import asyncio
 import base64
 import json
 import math
@@ -13,7 +14,7 @@ import pytest_asyncio
 
 from live_engines import QUICK
 from regalia.engines import EmbeddingEngine, Places, Result
-from regalia.engines.embed_child import MAX_CHARACTERS, MAX_INPUTS
+from regalia.engines.embed_child import MAX_CHARACTERS, MAX_INPUTS, MAX_TEXT, batches
 from regalia.models import ModelStore, embedding_source
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -94,7 +95,8 @@ async def test_base64_holds_the_same_numbers(engine: EmbeddingEngine) -> None:
         {"input": [[1, 2]]},
         {"input": "a\0b"},
         {"input": ["a"] * (MAX_INPUTS + 1)},
-        {"input": "a" * (MAX_CHARACTERS + 1)},
+        {"input": "a" * (MAX_TEXT + 1)},
+        {"input": ["a" * MAX_TEXT] * (MAX_CHARACTERS // MAX_TEXT) + ["a"]},
         {"input": "a", "dimensions": 100},
         {"input": "a", "encoding_format": "int8"},
         {"input": "a", "input_type": "poem"},
@@ -113,6 +115,28 @@ async def test_what_cannot_be_embedded_is_refused_in_a_sentence(
 async def test_a_long_text_is_embedded_whole(engine: EmbeddingEngine) -> None:
     _, result = await embed(engine, input="the quick brown fox " * 200, input_type="passage")
     assert result.input > 512
+
+
+async def test_a_child_that_computes_is_busy_and_not_frozen(engine: EmbeddingEngine) -> None:
+    """A probe does not wait behind long texts, until its time is up and the child is ended."""
+    pid = engine.pid
+    long = asyncio.create_task(embed(engine, input=["the quick brown fox " * 60] * 20, input_type="passage"))
+    busy = 0.0
+    while not busy and not long.done():
+        busy = json.loads((await engine.client.post("/probe", b"")).body)["busy_s"]
+    assert busy > 0
+    await engine.probe()
+    assert not long.done()
+    await long
+    assert engine.pid == pid
+    assert json.loads((await engine.client.post("/probe", b"")).body) == {"busy_s": 0}
+
+
+async def test_batches_are_bounded_in_texts_and_characters_and_keep_the_order() -> None:
+    texts = ["a" * size for size in (10, MAX_TEXT, 5, 5, *[1] * 40, MAX_TEXT - 2, 1, 1, 1)]
+    parts = list(batches(texts))
+    assert [text for part in parts for text in part] == texts
+    assert all(0 < len(part) <= 16 and sum(map(len, part)) <= MAX_TEXT for part in parts)
 
 
 async def test_a_request_that_nobody_waits_for_is_counted_as_if_it_were_answered(

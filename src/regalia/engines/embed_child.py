@@ -1,7 +1,7 @@
 """`python -m regalia.engines.embed_child`: embeddings on a Unix socket, without a network.
 
-Serves `POST /v1/embeddings` in OpenAI's shape, `POST /count` (how many tokens the same request has) and
-`GET /health`. multilingual-e5-small was trained with
+Serves `POST /v1/embeddings` in OpenAI's shape, `POST /count` (how many tokens the same request has),
+`POST /probe` (that it embeds a word, or for how long it has been at a batch) and `GET /health`. multilingual-e5-small was trained with
 a prefix before every text: "query: " (the default here, for short texts and for comparing like with
 like) or "passage: " for documents to be found; the request's field `input_type` chooses.
 """
@@ -10,9 +10,10 @@ import asyncio
 import base64
 import os
 import socket
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Awaitable, Callable, Iterator
 from importlib.metadata import version
-from typing import Annotated, Any, Literal, NoReturn, Protocol
+from typing import Annotated, Any, Literal, NoReturn, Protocol, TypeVar
 
 import msgspec
 import uvicorn
@@ -21,9 +22,15 @@ from regalia.engines import sandbox
 
 MAX_INPUTS = 512
 MAX_CHARACTERS = 512 * 1024
+MAX_TEXT = 32 * 1024
+"""Characters of one text: some 8,000 tokens, as with OpenAI, and about 20 s of a core."""
 _MAX_BODY = 8 * 1024 * 1024
 _BATCH = 16
-_TOO_MUCH = f"`input` may hold up to {MAX_INPUTS} texts and {MAX_CHARACTERS} characters in all"
+_TOO_MUCH = (
+    f"`input` may hold up to {MAX_INPUTS} texts of up to {MAX_TEXT} characters, "
+    f"and {MAX_CHARACTERS} characters in all"
+)
+T = TypeVar("T")
 Text = Annotated[str, msgspec.Meta(min_length=1)]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -62,20 +69,35 @@ def read(body: bytes) -> tuple[EmbeddingRequest, list[str]]:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Refused(str(error)) from error
     texts = [request.input] if isinstance(request.input, str) else request.input
-    if sum(map(len, texts)) > MAX_CHARACTERS:
+    if sum(map(len, texts)) > MAX_CHARACTERS or max(map(len, texts)) > MAX_TEXT:
         raise Refused(_TOO_MUCH)
     if any("\0" in text for text in texts):
         raise Refused("`input` must not contain the character U+0000")
     return request, texts
 
 
+def batches(texts: list[str]) -> Iterator[list[str]]:
+    """The texts in order, in parts of at most 16 texts and, but for a longer one alone, 32 Ki characters."""
+    part: list[str] = []
+    size = 0
+    for text in texts:
+        if part and (len(part) == _BATCH or size + len(text) > MAX_TEXT):
+            yield part
+            part, size = [], 0
+        part.append(text)
+        size += len(text)
+    yield part
+
+
 class Application:
     """The ASGI application. One batch is computed at a time, so that one request does not starve another."""
 
-    def __init__(self, model: Model, name: str) -> None:
+    def __init__(self, model: Model, name: str, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._model = model
         self._name = name
+        self._monotonic = monotonic
         self._turn = asyncio.Lock()
+        self._begun = 0.0
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
@@ -86,6 +108,8 @@ class Application:
                 await self._embed(receive, send)
             case ("http", "POST", "/count"):
                 await self._count(receive, send)
+            case ("http", "POST", "/probe"):
+                await self._probe(send)
             case ("http", _, _):
                 await _answer(send, 404, _error("unknown route"))
 
@@ -98,10 +122,8 @@ class Application:
         query = request.input_type == "query"
         rows: list[Any] = []
         tokens = 0
-        for start in range(0, len(texts), _BATCH):
-            part = texts[start : start + _BATCH]
-            async with self._turn:
-                vectors, count = await asyncio.to_thread(self._compute, part, query)
+        for part in batches(texts):
+            vectors, count = await self._in_turn(self._compute, part, query)
             rows.extend(vectors)
             tokens += count
         await _answer(
@@ -124,9 +146,23 @@ class Application:
         except Refused as error:
             await _answer(send, 400, _error(str(error)))
             return
-        async with self._turn:
-            count = await asyncio.to_thread(self._tokens, texts, request.input_type == "query")
+        count = await self._in_turn(self._tokens, texts, request.input_type == "query")
         await _answer(send, 200, count)
+
+    async def _probe(self, send: Send) -> None:
+        """Seconds for which the batch under way has been; 0 if a word was embedded instead.
+
+        A probe that waited for its turn behind long texts would take a busy child for a frozen one.
+        """
+        busy = self._monotonic() - self._begun if self._turn.locked() else 0.0
+        if not busy:
+            await self._in_turn(self._compute, ["probe"], True)
+        await _answer(send, 200, {"busy_s": busy})
+
+    async def _in_turn(self, compute: Callable[[list[str], bool], T], texts: list[str], query: bool) -> T:
+        async with self._turn:
+            self._begun = self._monotonic()
+            return await asyncio.to_thread(compute, texts, query)
 
     def _compute(self, texts: list[str], query: bool) -> tuple[Any, int]:
         return self._model.encode(texts, query), self._tokens(texts, query)

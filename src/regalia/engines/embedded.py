@@ -43,6 +43,8 @@ from regalia.engines.work import Followed, Work
 _LOG = structlog.get_logger()
 _SOCKET_BYTES = 100
 _MIB = 2**20
+_LONGEST_BATCH_S = 600.0
+"""A batch takes some 20 s of a core; on a machine that many others want, so long it may take."""
 _COUNTING = Timeouts(connect=1.0, first_byte=2.0, between=2.0, total=2.0)
 
 
@@ -429,7 +431,10 @@ class EmbeddingEngine(EmbeddedEngine):
         return 64
 
     async def probe(self) -> None:
-        """Embed a word."""
-        reply = await self._probe_client().post("/v1/embeddings", b'{"model":"probe","input":"probe"}')
+        """Embed a word, or hear that a batch is under way, and not for too long."""
+        reply = await self._probe_client().post("/probe", b"")
         if reply.status != 200:
             raise EngineBroken(f"the probe was answered with status {reply.status}")
+        busy = msgspec.json.decode(reply.body, type=dict[str, float])["busy_s"]
+        if busy > _LONGEST_BATCH_S:
+            raise EngineBroken(f"it has been at one batch of texts for {busy:.0f} s")
