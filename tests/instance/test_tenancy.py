@@ -1,5 +1,7 @@
 """Organisations, projects, people, roles and keys: recorded first, then made, and by nobody who may not."""
 
+import asyncio
+
 import msgspec
 import pytest
 from sqlalchemy.exc import SQLAlchemyError
@@ -9,6 +11,7 @@ from regalia.errors import ApiError, AuditUnavailable
 from regalia.identity import Held, KeyRing
 from regalia.identity.keys import STALE_S
 from regalia.identity.live import LiveTenants
+from regalia.identity.roles import CONFLICTS
 from regalia.instance import tenancy
 from regalia.instance.tenancy import NewKey, NewProject, NewUser, ProjectChange, RoleAt
 from regalia.instance.tenancy.pseudonyms import named
@@ -132,6 +135,18 @@ async def test_duties_that_conflict_are_not_joined_wherever_they_hold(world: Wor
     for wanted in (at("owner"), at("project-admin", project="default"), RoleAt("platform-operator")):
         attempt = tenancy.give_role(world.at, BOSS, auditor.user, wanted)
         assert await refused(attempt) == (409, "duties_conflict")
+
+
+async def test_conflicting_duties_are_not_joined_by_giving_both_at_once(any_world: World) -> None:
+    person = await any_world.person("ola")
+    wanted = (at("auditor"), at("project-admin", project="default"), RoleAt("platform-operator"))
+    attempts = [tenancy.give_role(any_world.at, BOSS, person.user, role) for role in wanted]
+    given = await asyncio.gather(*attempts, return_exceptions=True)
+    refusals = [found.code for found in given if isinstance(found, ApiError)]
+    assert "duties_conflict" in refusals
+    held = {one.role for one in any_world.at.tenants.held_of(person.user)}
+    assert not any(pair <= held for pair in CONFLICTS), held
+    assert any_world.kinds().count("admin.change_failed") == len(refusals)
 
 
 async def test_a_project_admin_gives_what_is_theirs_to_give_and_no_more(world: World) -> None:
