@@ -1,7 +1,8 @@
 """A cheap server that speaks the OpenAI API, for tests that need an engine but no model.
 
 `python fake_engine.py PORT`. A request's `fake` field steers it (the gateway passes unknown fields on):
-`{"fake": {"delay_ms": 50, "die_after": 3, "status": 500, "words": 9, "input": 5, "cached": 2}}`. It writes no
+`{"fake": {"delay_ms": 50, "die_after": 3, "status": 500, "words": 9, "input": 5, "cached": 2}}`; a stream
+waits `prefill_ms` before its first word. It writes no
 more words than the request allows, and counts each as a token; asked for `continuous_usage_stats`, it says so
 with every word, and counts `per_word` tokens. `GET /open`: how many streams are under way; `GET /asked`: how
 many calls have come.
@@ -122,6 +123,7 @@ async def stream(
     streams = request.app[OPEN_STREAMS]
     streams.append("")
     try:
+        await asyncio.sleep(fake.get("prefill_ms", 0) / 1000)
         for number, chunk in enumerate(chunks):
             if number == fake.get("die_after"):
                 assert request.transport is not None

@@ -98,7 +98,7 @@ class Secrets:
 
     def find(self, text: str) -> list[Finding]:
         """The credentials in it; of two that overlap the one of a known form."""
-        found = []
+        found: list[Finding] = []
         for sign, forms in _BY_SIGN:
             if sign in text:
                 for kind, literal, form in forms:
