@@ -1,9 +1,10 @@
 """`python -m regalia.engines.embed_child`: embeddings on a Unix socket, without a network.
 
 Serves `POST /v1/embeddings` in OpenAI's shape, `POST /count` (how many tokens the same request has),
-`POST /probe` (that it embeds a word, or for how long it has been at a batch) and `GET /health`. multilingual-e5-small was trained with
-a prefix before every text: "query: " (the default here, for short texts and for comparing like with
-like) or "passage: " for documents to be found; the request's field `input_type` chooses.
+`POST /probe` (that it embeds a word, or for how long it has been at a batch) and `GET /health`.
+multilingual-e5-small was trained with a prefix before every text: "query: " (the default here, for short
+texts and for comparing like with like) or "passage: " for documents to be found; the request's field
+`input_type` chooses.
 """
 
 import asyncio
