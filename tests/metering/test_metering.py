@@ -1,6 +1,7 @@
 """Reserving, settling, giving back in memory: limits hold, nothing counts twice, nothing stays locked."""
 
 import random
+from itertools import count
 from typing import Any
 
 import pytest
@@ -298,6 +299,7 @@ class World:
         self.clocks = Clocks()
         self.made = metering(*self.BUDGETS, limits=self.LIMITS, clocks=self.clocks)
         self.open: list[Reservation] = []
+        self.ids = count()  # not drawn: two events may draw alike
         self.spent: dict[tuple[str, str], int] = {}
 
     def reserve(self, chance: random.Random) -> None:
@@ -320,7 +322,7 @@ class World:
     def doubt(self, chance: random.Random) -> None:
         if self.open:
             reservation, used = self._one(chance)
-            call = f"call_{chance.random()}"
+            call = f"call_{next(self.ids)}"
             self.made.doubt(reservation, call, self.made.settle(reservation, used))
             self.made.release(reservation)
 
