@@ -45,8 +45,9 @@ async def test_a_stream_cut_anywhere_says_what_the_whole_answer_says(
     assert error is None
     assert client.text == text.replace(SECRET, MARK)
     found = text.count(SECRET)
-    told = house.outcome["policy"]["rails"][0]
-    assert told["counts"] == ({"test.word": found} if found else {})
+    told = house.outcome["policy"]
+    assert [one["counts"] for one in told["rails"]] == ([{"test.word": found}] if found else [])
+    assert list(told["clear"]) == ([] if found else ["output"])
     whole = b"".join(client.steps)
     assert whole == client.sent
 

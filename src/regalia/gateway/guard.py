@@ -300,14 +300,16 @@ class CallGuard:
         return self.policy.told(asked, answered, self.record)
 
     def record(self) -> dict[str, Any]:
-        """The record's `policy`."""
-        rails = [_told(ran, "input") for ran in self._input.ran]
-        rails += [_told(ran, "output") for ran in self._output.ran]
+        """The record's `policy`. Rails that found nothing are only named: the document says the rest."""
+        sides: tuple[tuple[HeldSide, Decision], ...] = (("input", self._input), ("output", self._output))
+        rails = [_told(ran, side) for side, made in sides for ran in made.ran if not ran.clear]
+        clear = {side: [ran.rail for ran in made.ran if ran.clear] for side, made in sides}
         told: dict[str, Any] = {
             "version": self.policy.label,
             "digest": self.policy.digest,
             "decision": strictest(self._input.action, self._output.action),
             "rails": rails,
+            "clear": {side: names for side, names in clear.items() if names},
         }
         if self._review:
             told["review"] = self._review

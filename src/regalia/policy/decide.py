@@ -51,6 +51,11 @@ class Ran(msgspec.Struct, frozen=True):
     counts: Mapping[str, int] = {}
     failure: str = ""
 
+    @property
+    def clear(self) -> bool:
+        """Whether it looked and found nothing."""
+        return not (self.does or self.failure or any(self.counts.values()))
+
 
 class Decision(msgspec.Struct, frozen=True):
     """What is to be done with the texts. `decisive` is the rail that the caller is told about."""
