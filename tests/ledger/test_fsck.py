@@ -102,3 +102,36 @@ def test_a_lost_folder_of_tiles_comes_back_where_the_rows_are(grown: Site) -> No
     (grown.folder / "tile/0/002.p/90.0123.tmp").write_bytes(b"torn")
     assert check(grown, repair=True).sound
     assert check(grown).found == []
+
+
+def spans(site: Site) -> list[tuple[int, int, int]]:
+    with sqlite3.connect(site.data_dir / "regalia.db") as connection:
+        rows = connection.execute("SELECT bucket, first, last FROM bucket_spans ORDER BY bucket").fetchall()
+    connection.close()
+    return rows
+
+
+@pytest.mark.parametrize(
+    "damage", ["DELETE FROM bucket_spans", "UPDATE bucket_spans SET first = 64, last = 127"]
+)
+def test_contents_that_an_erasure_would_not_find_are_named_and_found_again(grown: Site, damage: str) -> None:
+    before = spans(grown)
+    sql(grown, damage)
+    (one,) = check(grown).found
+    assert one.where == f"bucket {before[0][0]}"
+    assert one.problem == "2 of its contents, the first at entry 1, are outside of its noted span"
+    assert (one.derivable, one.repaired) == (True, False)
+    assert check(grown, repair=True).sound
+    assert check(grown).found == []
+    ((bucket, first, last),) = spans(grown)
+    assert (bucket, first) == before[0][:2]
+    assert last >= before[0][2], "spans are widened, never narrowed"
+
+
+def test_what_was_repaired_does_not_hide_what_was_not(grown: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("regalia.ledger.fsck.MAX_TOLD", 1)
+    sql(grown, "UPDATE calls SET outcome = 3")
+    (grown.folder / "tile/0/000").unlink()
+    checked = check(grown, repair=True)
+    assert len(checked.found) == 1
+    assert not checked.sound

@@ -1,6 +1,7 @@
 """All contents of a bucket are found, wherever in the log they are, and whatever was rolled back before."""
 
 import random
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 
 from regalia.ledger.contents import ContentRow
-from regalia.ledger.spans import Spans, in_bucket, note
+from regalia.ledger.spans import Spans, in_bucket, note, outside, widen
 from regalia.ledger.statements import statements_for
 from regalia.storage import Database, open_database, upgrade
 
@@ -87,3 +88,53 @@ def test_what_moves_to_another_bucket_is_found_there(database: Database) -> None
         note(connection, [(index, 2) for index in EDGES if index > 1000])
     assert found(database, 1) == [0, 1]
     assert found(database, 2) == [index for index in EDGES if index > 1000]
+
+
+def missed(database: Database, most: int = 100) -> list[tuple[int, int, int]]:
+    """What is outside of the noted spans."""
+    with database.read() as connection:
+        return outside(connection, most)
+
+
+def test_what_a_span_hides_is_named_and_found_again_once_it_is_widened(database: Database) -> None:
+    damages = {
+        "DELETE FROM bucket_spans WHERE bucket = 1": [(1, 0, 9)],
+        "UPDATE bucket_spans SET first = 1 WHERE bucket = 1": [(1, 0, 3)],
+        "UPDATE bucket_spans SET last = 63 WHERE bucket = 1": [(1, 65_536, 4)],
+        "UPDATE bucket_spans SET first = 64, last = 127 WHERE bucket = 1": [(1, 0, 7)],
+        "UPDATE bucket_spans SET first = 900, last = 20 WHERE bucket = 1": [(1, 0, 9)],
+        "DELETE FROM bucket_spans": [(1, 0, 9), (2, 70_000, 1)],
+    }
+    writer = Writer(database)
+    writer.write([*((index, 1) for index in EDGES), (70_000, 2)])
+    writer.close()
+    for damage, told in damages.items():
+        assert missed(database) == []
+        with database.write() as connection:
+            connection.exec_driver_sql(damage)
+        assert missed(database) == told
+        assert missed(database, most=1) == told[:1]
+        assert len(found(database, 1)) < len(EDGES)
+        with database.write() as connection:
+            widen(connection)
+        assert missed(database) == []
+        assert found(database, 1) == list(EDGES)
+        assert found(database, 2) == [70_000]
+
+
+def test_beside_a_writer_nothing_is_taken_for_hidden(database: Database) -> None:
+    def write() -> None:
+        writer = Writer(database)
+        for step in range(60):
+            writer.write([(step << 16, step % 3), ((step << 16) + 1, 100 + step)])
+        writer.close()
+
+    assert missed(database) == []
+    thread = threading.Thread(target=write)
+    thread.start()
+    seen = [missed(database)]
+    while thread.is_alive():
+        seen.append(missed(database))
+    thread.join()
+    assert not any(seen)
+    assert found(database, 0) == [step << 16 for step in range(0, 60, 3)]

@@ -19,7 +19,8 @@ from regalia.instance.creation import create
 from regalia.instance.directory import secret_of
 from regalia.ledger import KeyFiles, Part
 from regalia.ledger.fsck import check_log
-from regalia.storage import VERSION, Database, migrate, open_database
+from regalia.ledger.spans import outside
+from regalia.storage import VERSION, Database, migrate, open_database, upgrade
 from regalia_verify.log import verify_log
 from regalia_verify.merkle import leaf_hash
 from regalia_verify.policy import TrustPolicy
@@ -39,15 +40,15 @@ def cluster(needs: Callable[[str], Path]) -> Iterator[Cluster]:
         yield running
 
 
-def first_schema(database: Database) -> None:
-    """The tables of the first release."""
+def older_schema(database: Database, version: str) -> None:
+    """The tables of an earlier version."""
     if database.file is not None:
         database.file.touch(mode=0o600)
     config = Config(attributes={"configure_logger": False})
     config.set_main_option("script_location", str(migrate._MIGRATIONS))
     with database.write() as connection:
         config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
+        command.upgrade(config, version)
 
 
 def instance(data_dir: Path, url: str) -> Database:
@@ -62,7 +63,7 @@ def instance(data_dir: Path, url: str) -> Database:
         identity = json.loads((data_dir / "instance.json").read_text())
         (data_dir / "instance.json").write_text(json.dumps({**identity, "database": url}))
     database = open_database(f"sqlite:///{data_dir}/regalia.db" if url == "sqlite" else url)
-    first_schema(database)
+    older_schema(database, "0001")
     return database
 
 
@@ -163,3 +164,19 @@ def test_a_first_instance_on_postgresql(tmp_path: Path, cluster: Cluster, fake_e
         connection.execute(text("CHECKPOINT"))
     database.close()
     assert not files_with(cluster.folder / "data" / "base", said)
+
+
+def test_sealed_contents_of_schema_0007_are_found_by_their_buckets(database: Database) -> None:
+    older_schema(database, "0007")
+    in_the_clear = (5, None)
+    sealed = [(0, 1), (65_535, 1), (65_536, 2), (1_000_000, 2), (70_000, 3), in_the_clear]
+    with database.write() as connection:
+        connection.execute(
+            text("INSERT INTO contents (idx, sealing, data, bucket) VALUES (:idx, :sealing, '', :bucket)"),
+            [{"idx": at, "sealing": int(bucket is not None), "bucket": bucket} for at, bucket in sealed],
+        )
+    upgrade(database)
+    with database.read() as connection:
+        assert outside(connection, 10) == []
+        spans = connection.execute(text("SELECT bucket, first, last FROM bucket_spans ORDER BY bucket"))
+        assert [tuple(row) for row in spans] == [(1, 0, 63), (2, 64, 1023), (3, 64, 127)]

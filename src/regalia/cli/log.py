@@ -67,7 +67,7 @@ def checkpoint(data_dir: DataDir = DEFAULT_DATA_DIR) -> None:
 def fsck(
     data_dir: DataDir = DEFAULT_DATA_DIR,
     repair: Annotated[
-        bool, typer.Option("--repair", help="Write missing or damaged tiles and bundles again; stop servers.")
+        bool, typer.Option("--repair", help="Derive wrong tiles, bundles and spans again; stop servers.")
     ] = False,
     config: Annotated[Path | None, typer.Option(help="The server's YAML file.")] = None,
     as_json: Json = False,

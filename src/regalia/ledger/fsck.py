@@ -1,7 +1,8 @@
 """Database, bundles, tiles, checkpoint, call index and vault, checked against each other.
 
 The signed checkpoint decides: entries are right if their tree has its root. What the root vouches for can be
-derived again (tiles and bundles); rows, contents, keys and signatures can't be, and are never touched.
+derived again (tiles and bundles), and so can the spans in which buckets' contents are looked for (from the
+contents); other rows, contents, keys and signatures can't be, and are never touched.
 """
 
 import sys
@@ -21,6 +22,7 @@ from regalia.ledger.fsck_keeping import Kept, LoggedRecord, unexplained
 from regalia.ledger.keeping import declared_minimum
 from regalia.ledger.keys import KeyFiles, log_keys
 from regalia.ledger.opening import own_checkpoint
+from regalia.ledger.spans import outside, widen
 from regalia.ledger.tree import Edge, Tile
 from regalia.storage import Database
 from regalia.storage.schema import calls, entries, log_state
@@ -69,7 +71,7 @@ _record = msgspec.json.Decoder(LoggedRecord).decode
 def check_log(
     data_dir: Path, database: Database, origin: str, keys: KeyFiles, root_key: str, *, repair: bool = False
 ) -> Checked:
-    """Check everything; with `repair` write tiles and bundles again that are missing or damaged.
+    """Check everything; with `repair` write tiles and bundles again, and widen spans, that are wrong.
 
     While servers run only what is published is compared, which does not change; repair with them stopped.
     """
@@ -106,9 +108,11 @@ class _Check:
                 self._found = [msgspec.structs.replace(one, derivable=False) for one in self._found]
             counted = self._check_calls(checkpoint.size)
             self._check_kept(checkpoint.size, size)
+        self._check_spans()
         self._check_vault(root_key)
         self._folder.close()
-        return Checked(size, checkpoint.size if checkpoint else 0, counted, self._found[:MAX_TOLD])
+        told = sorted(self._found, key=lambda one: one.repaired)[:MAX_TOLD]  # what is left to do comes first
+        return Checked(size, checkpoint.size if checkpoint else 0, counted, told)
 
     def _say(self, where: str, problem: str, mend: Callable[[], None] | None = None) -> None:
         if mend is not None:
@@ -315,6 +319,18 @@ class _Check:
             complete = published == size and not self._away
             for where, problem in self._kept.hold_problems(connection, complete=complete):
                 self._say(where, problem)
+
+    def _check_spans(self) -> None:
+        """Contents must lie where an erasure of a part of their bucket looks for them."""
+        with self._database.read() as connection:
+            found = outside(connection, MAX_TOLD)
+        if found and self._repair:
+            with self._database.write() as connection:
+                widen(connection)
+        for bucket, index, count in found:
+            problem = f"{count} of its contents, the first at entry {index}, are outside of its noted span"
+            told = Disagreement(f"bucket {bucket}", problem, derivable=True, repaired=self._repair)
+            self._found.append(told)
 
     def _indexed(self, published: int) -> Iterator[tuple[str, int, int | None]]:
         query = select(calls.c.call, calls.c.admitted, calls.c.outcome).where(calls.c.admitted < published)

@@ -28,11 +28,23 @@ _IN_BUCKET = (
     "SELECT {columns} FROM blocks CROSS JOIN contents "
     f"WHERE (contents.idx >> {BLOCK_BITS}) = blocks.block AND contents.bucket = :bucket LIMIT :most"
 )
-_NOTE = text(
-    "INSERT INTO bucket_spans (bucket, first, last) VALUES (:bucket, :first, :last) "
+_WIDENING = (
     "ON CONFLICT (bucket) DO UPDATE SET "
     "first = CASE WHEN excluded.first < bucket_spans.first THEN excluded.first ELSE bucket_spans.first END, "
     "last = CASE WHEN excluded.last > bucket_spans.last THEN excluded.last ELSE bucket_spans.last END"
+)
+_NOTE = text(f"INSERT INTO bucket_spans (bucket, first, last) VALUES (:bucket, :first, :last) {_WIDENING}")
+_OUTSIDE = (
+    "FROM contents LEFT JOIN bucket_spans ON bucket_spans.bucket = contents.bucket "
+    f"AND (contents.idx >> {BLOCK_BITS}) BETWEEN bucket_spans.first AND bucket_spans.last "
+    "WHERE contents.bucket IS NOT NULL AND bucket_spans.bucket IS NULL "
+    "GROUP BY contents.bucket ORDER BY contents.bucket"
+)
+_FIND_OUTSIDE = text(f"SELECT contents.bucket, min(contents.idx), count(*) {_OUTSIDE} LIMIT :most")
+_WIDEN = text(
+    "INSERT INTO bucket_spans (bucket, first, last) SELECT contents.bucket, "
+    f"(min(contents.idx) >> {SPAN_BITS}) * {_PER_SPAN}, "
+    f"(max(contents.idx) >> {SPAN_BITS}) * {_PER_SPAN} + {_PER_SPAN - 1} {_OUTSIDE} {_WIDENING}"
 )
 
 
@@ -47,6 +59,23 @@ def note(connection: Connection, moved: Iterable[tuple[int, int]]) -> None:
     rows = [dict(zip(("bucket", "first", "last"), _row(*span), strict=True)) for span in sorted(spans)]
     if rows:
         connection.execute(_NOTE, rows)
+
+
+def outside(connection: Connection, most: int) -> list[tuple[int, int, int]]:
+    """At most `most` buckets with contents outside of the noted span, where nothing would look for them.
+
+    Each with the index of the first such record, and how many there are. One statement, so one snapshot:
+    beside a running server, too, it finds nothing where nothing is wrong.
+    """
+    return [(row[0], row[1], row[2]) for row in connection.execute(_FIND_OUTSIDE, {"most": most})]
+
+
+def widen(connection: Connection) -> None:
+    """Let the span of every bucket cover its contents.
+
+    Rows are written in the order in which `note` writes them: beside a server there is no deadlock.
+    """
+    connection.execute(_WIDEN)
 
 
 class Spans:
