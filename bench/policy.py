@@ -24,7 +24,7 @@ from bench.report import Ratio, ratios, table
 from regalia.policy import packs
 from serving import Server
 
-CONNECTIONS = 16
+CONNECTIONS = (16, 64)
 ROUNDS = 7
 BOUND = 0.75
 CPU_BOUND = 1.33
@@ -73,7 +73,7 @@ def processor() -> tuple[str, Ratio]:
         servers = [stack.enter_context(_serving(folder, name, port)) for name in (WITHOUT, WITH)]
         meters = [Meter(pid, pid, None, None) for _, pid in servers]
         for target, _ in servers:
-            load(target, CONNECTIONS, SECONDS)
+            load(target, CONNECTIONS[0], SECONDS)
         time.sleep(2)  # what the load left behind
         before = [meter.read() for meter in meters]
         time.sleep(5)
@@ -82,7 +82,7 @@ def processor() -> tuple[str, Ratio]:
         for _ in range(ROUNDS):
             for place, (target, _) in enumerate(servers):
                 was, began = meters[place].read(), time.monotonic()
-                calls[place] += load(target, CONNECTIONS, SECONDS).per_second * SECONDS
+                calls[place] += load(target, CONNECTIONS[0], SECONDS).per_second * SECONDS
                 wall = time.monotonic() - began
                 seconds[place] += _of_both(spent(was, meters[place].read())) - idle[place] * wall
     times = [one / count for one, count in zip(seconds, calls, strict=True)]
@@ -99,11 +99,15 @@ def _of_both(used: Mapping[str, float]) -> float:
 
 def run() -> tuple[str, list[Ratio]]:
     """The tables: throughput and processor time under the pack and without, and semantic rails."""
-    pair = measure(serving, (WITHOUT, WITH), connections=CONNECTIONS, rounds=ROUNDS)
+    pairs = {c: measure(serving, (WITHOUT, WITH), connections=c, rounds=ROUNDS) for c in CONNECTIONS}
     times, ratio = processor()
-    held = [Ratio("calls/s under default rails over none, 500 characters", pair.ratio, BOUND), ratio]
+    held = [
+        Ratio(f"calls/s at c={c} under default rails over none, 500 characters", pair.ratio, BOUND)
+        for c, pair in pairs.items()
+    ]
     first, added = policy_first_token.run()
-    return f"{pair.table}\n\n{times}\n\n{ratios(held)}\n\n{first}", [*held, *added]
+    tables = "\n\n".join(pair.table for pair in pairs.values())
+    return f"{tables}\n\n{times}\n\n{ratios([*held, ratio])}\n\n{first}", [*held, ratio, *added]
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -20,6 +20,7 @@ from bench import rivals
 from bench.cpu import IDLE, KINDS, Meter, spent
 from bench.load import Figures, Target, load
 from bench.report import Ratio, ratios, table
+from bench.row_lock import FREE, HELD, WAITS, RowLock
 
 from postgresql_kit import Cluster, running_cluster
 from serving import Server, children, regalia
@@ -38,6 +39,7 @@ class Contender:
 
     target: Target
     meter: Meter
+    row: RowLock | None = None
     figures: list[Figures] = field(default_factory=list)
     cpu: dict[str, float] = field(default_factory=lambda: dict.fromkeys((*KINDS, IDLE), 0.0))
     calls: float = 0.0
@@ -46,7 +48,8 @@ class Contender:
     def round(self) -> None:
         """Take one."""
         before, began = self.meter.read(), time.monotonic()
-        figures = load(self.target, CONNECTIONS, SECONDS)
+        with self.row or nullcontext():
+            figures = load(self.target, CONNECTIONS, SECONDS)
         self.wall += time.monotonic() - began
         for kind, seconds in spent(before, self.meter.read()).items():
             self.cpu[kind] += seconds
@@ -89,7 +92,10 @@ def serving(
             name, f"{server.url}/v1/chat/completions", {"Authorization": f"Bearer {server.api_key}"}
         )
         meter = Meter(server.process.pid, process, database, cluster.folder if cluster else None)
-        yield Contender(target, meter)
+        row = RowLock(url) if cluster else None
+        yield Contender(target, meter, row)
+        if row is not None:
+            row.close()
     finally:
         server.stop()
 
@@ -157,13 +163,19 @@ def tell(contenders: Sequence[Contender]) -> tuple[str, list[Ratio]]:
         for each in contenders
     ]
     head = (f"{CONNECTIONS} connections, {cores} cores", "calls/s", "p50", "p99")
+    rows = [
+        (each.target.name, *(f"{each.row.share(what):.0%}" for what in (*HELD, FREE, WAITS)))
+        for each in contenders
+        if each.row is not None
+    ]
     explained = (
         f"With one process {one.busy:.2f} of {cores} cores work for its calls and {one.idle:.2f} are idle. "
         f"More processes can use what is idle and no more: if a call cost them no more than one, a factor of "
         f"{1 + one.idle / one.busy:.2f}. With two, a call costs {two.cost / one.cost:.2f} times as much."
     )
     spending = table(("CPU µs a call", *KINDS, "all", "cores", "idle", "others"), costs)
-    return f"{table(head, speeds)}\n\n{ratios(held)}\n\n{spending}\n\n{explained}", held
+    turns = table(("the log's row, of the time", *HELD, FREE, WAITS), rows)
+    return f"{table(head, speeds)}\n\n{ratios(held)}\n\n{spending}\n\n{turns}\n\n{explained}", held
 
 
 def run() -> tuple[str, list[Ratio]]:
