@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from postgresql_kit import running_cluster
+from regalia.storage import Database, open_database, upgrade
 from serving import FakeEngine, Server, ServerFactory, free_port
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -133,3 +134,21 @@ def postgresql(needs: Callable[[str], Path]) -> Iterator[Callable[[], str]]:
     """A factory of URLs of fresh databases on a server of our own, which nobody stops."""
     with running_cluster(needs("postgres")) as cluster:
         yield cluster.fresh
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    """A database without tables, once of each kind."""
+    if request.param == "sqlite":
+        opened = open_database(f"sqlite:///{tmp_path}/regalia.db")
+    else:
+        opened = open_database(request.getfixturevalue("postgresql")())
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def database(empty_database: Database) -> Database:
+    """A database with the newest schema, once of each kind."""
+    upgrade(empty_database)
+    return empty_database

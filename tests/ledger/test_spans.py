@@ -2,30 +2,14 @@
 
 import random
 import threading
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
-
-import pytest
 
 from regalia.ledger.contents import ContentRow
 from regalia.ledger.spans import Spans, in_bucket, note, outside, widen
 from regalia.ledger.statements import statements_for
-from regalia.storage import Database, open_database, upgrade
+from regalia.storage import Database
 
 EDGES = (0, 1, 1023, 1024, 65_535, 65_536, 131_071, 200_000, 1_000_000)
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    """A database of each kind."""
-    if request.param == "sqlite":
-        opened = open_database(f"sqlite:///{tmp_path}/regalia.db")
-    else:
-        opened = open_database(request.getfixturevalue("postgresql")())
-    upgrade(opened)
-    yield opened
-    opened.close()
 
 
 class Writer:

@@ -1,19 +1,11 @@
-"""Databases of both kinds."""
-
-from collections.abc import Iterator
-from pathlib import Path
+"""Here databases begin empty: creating the schema is what is tested."""
 
 import pytest
 
-from regalia.storage import Database, open_database
+from regalia.storage import Database
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+@pytest.fixture
+def database(empty_database: Database) -> Database:
     """An empty database, once of each kind."""
-    if request.param == "sqlite":
-        opened = open_database(f"sqlite:///{tmp_path}/regalia.db")
-    else:
-        opened = open_database(request.getfixturevalue("postgresql")())
-    yield opened
-    opened.close()
+    return empty_database

@@ -102,24 +102,23 @@ class Application:
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
-        match (scope["type"], scope.get("method"), scope.get("path")):
-            case ("http", "GET", "/health"):
-                await _answer(send, 200, {"status": "ok"})
-            case ("http", "POST", "/v1/embeddings"):
-                await self._embed(receive, send)
-            case ("http", "POST", "/count"):
-                await self._count(receive, send)
-            case ("http", "POST", "/probe"):
-                await self._probe(send)
-            case ("http", _, _):
-                await _answer(send, 404, _error("unknown route"))
-
-    async def _embed(self, receive: Receive, send: Send) -> None:
         try:
-            request, texts = read(await _body(receive))
+            match (scope["type"], scope.get("method"), scope.get("path")):
+                case ("http", "GET", "/health"):
+                    await _answer(send, 200, {"status": "ok"})
+                case ("http", "POST", "/v1/embeddings"):
+                    await self._embed(receive, send)
+                case ("http", "POST", "/count"):
+                    await self._count(receive, send)
+                case ("http", "POST", "/probe"):
+                    await self._probe(send)
+                case ("http", _, _):
+                    await _answer(send, 404, _error("unknown route"))
         except Refused as error:
             await _answer(send, 400, _error(str(error)))
-            return
+
+    async def _embed(self, receive: Receive, send: Send) -> None:
+        request, texts = read(await _body(receive))
         query = request.input_type == "query"
         rows: list[Any] = []
         tokens = 0
@@ -142,11 +141,7 @@ class Application:
         )
 
     async def _count(self, receive: Receive, send: Send) -> None:
-        try:
-            request, texts = read(await _body(receive))
-        except Refused as error:
-            await _answer(send, 400, _error(str(error)))
-            return
+        request, texts = read(await _body(receive))
         count = await self._in_turn(self._tokens, texts, request.input_type == "query")
         await _answer(send, 200, count)
 
