@@ -81,8 +81,8 @@ class Ledger:
         The entry is on its way when this returns: it may be recorded even if the future is cancelled.
         Raises, or gives, AuditUnavailable when it can't be made durable, and LedgerInvariantError for a
         second admission or outcome of a call and for an outcome without admission. The ledger itself
-        closes a call, as `call.aborted`, whose outcome has failed with AuditUnavailable (don't retry it),
-        and one whose admission was cancelled while it waited.
+        closes a call, as `call.aborted`, whose admission or outcome has failed with AuditUnavailable and
+        may be recorded all the same (don't retry it), and one whose admission was cancelled meanwhile.
         """
         if entry.phase == "admitted":
             refusal = self._refusal()

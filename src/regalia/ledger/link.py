@@ -253,9 +253,13 @@ class Link(asyncio.Protocol):
 
 
 def _abandons(entry: Entry, future: "asyncio.Future[int]", result: int | RegaliaError) -> bool:
-    """Whether this leaves a call that nobody will end: its outcome failed, or its admitter went away."""
-    if entry.phase == "outcome":
-        return isinstance(result, AuditUnavailable)
+    """Whether this leaves a call that nobody will end.
+
+    Its outcome failed; or its admission did, which a commit whose answer was lost may have recorded all the
+    same; or it is admitted, and who asked for it has gone.
+    """
+    if isinstance(result, AuditUnavailable):
+        return entry.phase != "event"
     return entry.phase == "admitted" and future.cancelled() and isinstance(result, int)
 
 
