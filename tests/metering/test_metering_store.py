@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from regalia.ledger import Settlement
-from regalia.ledger.batch import Rows, rows
+from regalia.ledger.batch import Rows, draft
 from regalia.ledger.charging import KnownBudgets, charges
 from regalia.ledger.contents import Contents
 from regalia.ledger.entry import Entry
@@ -30,7 +30,7 @@ def settled(
         day, "o", "p", key, "u", "chat.completions", "m", currency and "price", currency, tokens, 0, 0, cost
     )
     entry = Entry(b"{}", "outcome", "call", "p", settlement=used)
-    return process, rows([entry], 1, process, cast(Contents, None))  # it has no contents
+    return process, draft([entry], process, cast(Contents, None)).at(1)  # it has no contents
 
 
 def write(database: Database, settlement: tuple[str, Rows]) -> None:

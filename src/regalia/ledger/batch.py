@@ -1,4 +1,8 @@
-"""A batch of entries as rows, and which of its entries the log can hold."""
+"""A batch of entries as rows, and which of its entries the log can hold.
+
+The rows are drafted before the log is locked: sealing and hashing are most of the work, and need no index. So
+in a draft the indices count from 0. What it seals may be stored while the vault's generation is the draft's.
+"""
 
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
@@ -23,11 +27,36 @@ class Rows(msgspec.Struct, frozen=True):
     usage: list[UsageRow]
 
 
-def rows(entries: Sequence[Entry], first: int, process: str, contents: Contents) -> Rows:
-    """The rows of entries that get consecutive indices from `first`. Raises VaultError."""
+class Draft(msgspec.Struct, frozen=True):
+    """The rows of entries whose indices are not known yet. `generation` is None where nothing is sealed."""
+
+    rows: Rows
+    generation: bytes | None = None
+
+    def at(self, first: int) -> Rows:
+        """The rows of entries that get consecutive indices from `first`."""
+        rows = self.rows
+        return msgspec.structs.replace(
+            rows,
+            entries=[(first + place, leaf) for place, leaf in rows.entries],
+            admissions=[(*call, first + place, leaf_hash) for *call, place, leaf_hash in rows.admissions],
+            outcomes=[(first + place, call, first + place) for place, call, _ in rows.outcomes],
+            contents=[(first + place, *sealed) for place, *sealed in rows.contents],
+        )
+
+
+def draft(entries: Sequence[Entry], process: str, contents: Contents) -> Draft:
+    """Seal what the entries say and make their rows. Raises VaultError."""
+    if not any(entry.parts or entry.end_users for entry in entries):
+        return Draft(_rows(entries, process, contents))
+    with contents.vault.turn() as generation:
+        return Draft(_rows(entries, process, contents), generation)
+
+
+def _rows(entries: Sequence[Entry], process: str, contents: Contents) -> Rows:
     result = Rows([], [], [], [], [], [])
     settlements: list[Settlement] = []
-    for index, entry in enumerate(entries, first):
+    for index, entry in enumerate(entries):
         result.entries.append((index, entry.record))
         if entry.phase == "admitted":
             leaf_hash = sha256(b"\x00" + entry.record).digest()

@@ -47,7 +47,7 @@ class Contents:
         self._clock = clock
 
     def row(self, index: int, entry: Entry) -> ContentRow:
-        """The row of an entry that has parts; only within the transaction that stores it. VaultError."""
+        """The row of an entry that has parts. Raises VaultError."""
         retention = self.classes.get(entry.project, DEFAULT)
         parts = _encode(entry.parts)
         return self._sealed(index, entry.project, retention, entry.call, entry.phase, parts, self._clock())

@@ -3,8 +3,9 @@
 Each transaction takes that lock (SQLite: the write lock of BEGIN IMMEDIATE; PostgreSQL: SELECT … FOR
 UPDATE, given up by itself after lock and idle timeouts), gives its entries the next indices, and
 commits entries, calls, contents and settled usage together. So any number of processes can append to one
-log with no election: the row is the fence. The statements run on the driver, compiled by it once, with plain
-tuples.
+log with no election: the row is the fence. What needs no lock is done before it is taken: a batch is sealed
+and its rows are drafted. Where a key was retired until the lock is held, that is done again, under it (see
+docs/decisions/0020). The statements run on the driver, compiled by it once, with plain tuples.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from regalia.ledger.batch import Rows, aborted, judge, rows
+from regalia.ledger.batch import Rows, aborted, draft, judge
 from regalia.ledger.charging import KnownBudgets, charges
 from regalia.ledger.contents import Contents
 from regalia.ledger.entry import Entry
@@ -114,7 +115,7 @@ class Journal:
         with self._closed_on_failure():
             with self._transaction() as (cursor, size):
                 if size == 0:
-                    self._insert(cursor, rows([entry], 0, self._process, self._contents))
+                    self._insert(cursor, self._drafted([entry], 0))
                     cursor.execute(self._sql.advance, (1,))
             self.size = max(size, 1)
 
@@ -145,8 +146,13 @@ class Journal:
         self, entries: Sequence[Entry], published: Published | None, trim_below: int
     ) -> Sequence[int]:
         trimmed = max(self._trimmed, min(trim_below, self._trimmed + TRIM_ROWS))
+        drafted = draft(entries, self._process, self._contents)
         with self._transaction() as (cursor, first):
-            self._insert(cursor, rows(entries, first, self._process, self._contents))
+            if drafted.generation is None or self._contents.vault.unchanged(drafted.generation):
+                batch = drafted.at(first)
+            else:
+                batch = self._drafted(entries, first)
+            self._insert(cursor, batch)
             if published is not None:
                 cursor.execute(self._sql.published, (published.size, published.root, published.size))
             if trimmed > self._trimmed:
@@ -169,7 +175,7 @@ class Journal:
         with self._transaction() as (cursor, first):
             verdicts = judge(entries, self._known_calls(cursor, entries))
             holdable = [entry for entry, verdict in zip(entries, verdicts, strict=True) if verdict is None]
-            self._insert(cursor, rows(holdable, first, self._process, self._contents))
+            self._insert(cursor, self._drafted(holdable, first))
             cursor.execute(self._sql.advance, (first + len(holdable),))
         self.size = first + len(holdable)
         indices = iter(range(first, self.size))
@@ -179,7 +185,7 @@ class Journal:
         with self._closed_on_failure():
             with self._transaction() as (cursor, first):
                 entries = [aborted(*call, reason, time) for call in find(cursor)]
-                self._insert(cursor, rows(entries, first, self._process, self._contents))
+                self._insert(cursor, self._drafted(entries, first))
                 cursor.execute(self._sql.advance, (first + len(entries),))
             self.size = first + len(entries)
 
@@ -206,8 +212,7 @@ class Journal:
         try:
             size = self._lock_head(cursor)
             self._spans.begin()
-            with self._contents.vault.turn():
-                yield cursor, size
+            yield cursor, size
             cursor.execute("COMMIT")
             self._spans.committed()
         except BaseException:
@@ -235,6 +240,10 @@ class Journal:
         cursor = self._connection.cursor()
         cursor.execute(self._sql.oldest)
         self._trimmed = cursor.fetchone()[0] or 0
+
+    def _drafted(self, entries: Sequence[Entry], first: int) -> Rows:
+        """The rows of entries, made with the lock held: until it is let go, no erasure can pass them."""
+        return draft(entries, self._process, self._contents).at(first)
 
     def _insert(self, cursor: Any, batch: Rows) -> None:
         sql = self._sql

@@ -42,7 +42,7 @@ class KeyFolder(KeySlots):
     def __init__(self, folder: Path, vault: bytes, counter: Generation) -> None:
         self._path = folder
         self._counter = counter
-        self._turn = threading.local()  # `value` within `turn()`: None until it is needed there
+        self._turn = threading.local()  # `value` within `turn()`, else None
         try:
             self._file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             found = self._get(_ID).decode(errors="replace").split("\n")

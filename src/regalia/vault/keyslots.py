@@ -8,8 +8,9 @@ is whose is the register's knowledge; the file itself holds nothing but wrapped 
     slot n      key id (8) · length (2) · wrapped key
 
 The generation changes when a key is retired or destroyed. Every process that uses the vault compares it
-before each use of a key it remembers, so a destroyed key is forgotten everywhere at once. Whoever writes
-holds the register's write lock.
+before each use of a key it remembers, so a destroyed key is forgotten everywhere at once. It is a random
+number: two processes that change it at once can't bring back a value that somebody has seen. Whoever writes
+a slot holds the register's write lock.
 """
 
 import os
@@ -25,6 +26,7 @@ MAX_WRAPPED = SLOT_BYTES - 10
 
 _MAGIC = b"regalia vault 1\n"
 _GENERATION_AT = 32
+_GENERATION_BYTES = 8
 
 
 class KeySlots:
@@ -32,7 +34,7 @@ class KeySlots:
 
     def __init__(self, path: Path, vault: bytes) -> None:
         self._path = path
-        self._turn = threading.local()  # `value` within `turn()`: None until it is needed there
+        self._turn = threading.local()  # `value` within `turn()`, else None
         try:
             self._file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         except OSError as error:
@@ -60,34 +62,29 @@ class KeySlots:
             os.close(descriptor)
 
     @contextmanager
-    def turn(self) -> Iterator[None]:
-        """While this thread holds the log's lock: the generation is read once at most.
+    def turn(self) -> Iterator[bytes]:
+        """For this thread the generation stays what it is at the beginning: it is given, and not read again.
 
         Each read lets other threads have the interpreter, which is what a batch of seals can't afford.
         """
-        self._turn.value, self._turn.taken = None, True
+        self._turn.value = self._read_generation()
         try:
-            yield
+            yield self._turn.value
         finally:
-            self._turn.value, self._turn.taken = None, False
+            self._turn.value = None
 
     def generation(self) -> bytes:
         """Another value than before once some key was retired or destroyed, by whichever process."""
-        if not getattr(self._turn, "taken", False):
-            return self._read_generation()
-        if self._turn.value is None:
-            self._turn.value = self._read_generation()
-        value: bytes = self._turn.value
-        return value
+        value: bytes | None = getattr(self._turn, "value", None)
+        return self._read_generation() if value is None else value
 
     def advance(self) -> None:
         """Tell every process that some key was retired or destroyed."""
-        following = int.from_bytes(self._read_generation(), "big") + 1
-        os.pwrite(self._file, following.to_bytes(8, "big"), _GENERATION_AT)
+        os.pwrite(self._file, os.urandom(_GENERATION_BYTES), _GENERATION_AT)
 
     def _read_generation(self) -> bytes:
         try:
-            return os.pread(self._file, 8, _GENERATION_AT)
+            return os.pread(self._file, _GENERATION_BYTES, _GENERATION_AT)
         except OSError as error:
             raise VaultError(f"the vault's keys {self._path} can't be read: {error.strerror}") from error
 

@@ -9,9 +9,10 @@ Promises:
 Contents belong to buckets, by project, retention class and time window. So age is erased by the bucket
 and a project by its few project keys, whatever the number of records. For single records see erasure.py.
 
-No record may be written with a key that is destroyed meanwhile. So keys are retired first, and `seal`
-must be called inside the transaction that stores its result, under the log's lock: whoever has retired
-a key, and then held that lock once, knows every record that will ever be sealed under it.
+No record may be written with a key that is destroyed meanwhile. So keys are retired first, and what was
+sealed may be stored only by a transaction that holds the log's lock and has seen, with that lock, that no
+key was retired since (`unchanged`): whoever has retired a key, and then held that lock once, knows every
+record that will ever be stored under it. See docs/decisions/0020.
 """
 
 import fcntl
@@ -148,15 +149,22 @@ class Vault:
     # Sealing and opening
 
     @contextmanager
-    def turn(self) -> Iterator[None]:
-        """Wrap what is done under the log's lock: what was destroyed is asked for once, not for each seal."""
-        with self._slots.turn():
-            yield
+    def turn(self) -> Iterator[bytes]:
+        """Wrap the sealing of a batch: what was retired or destroyed is asked for once, not for each seal.
+
+        Gives the generation: what is sealed in the turn may be stored while `unchanged` says so.
+        """
+        with self._slots.turn() as generation:
+            yield generation
+
+    def unchanged(self, generation: bytes) -> bool:
+        """Whether no key was retired or destroyed since a turn began. Ask with the log's lock held."""
+        return self._slots.generation() == generation
 
     def seal(self, project: str, retention_class: str, ident: bytes, content: bytes, now_ms: int) -> Sealed:
         """Seal the content of the record `ident`, which opening it must name again.
 
-        Call it inside the transaction that stores the result (see above). Raises VaultError.
+        The transaction that stores the result asks `unchanged` (see above). Raises VaultError.
         """
         if self._slots.generation() != self._generation:
             self._forget()
