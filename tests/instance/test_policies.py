@@ -20,7 +20,7 @@ from regalia.ledger import Entry, Part
 from regalia.policy.book import PolicyBook
 from regalia.policy.detectors import DETECTORS
 from regalia.policy.errors import PolicyConflict
-from regalia.policy.reviews import Review
+from regalia.policy.reviews import CLAIM_MS, Review
 from regalia.policy.store import ActivationStore, ReviewStore
 
 RAIL = {"id": "a", "on": "input", "action": "flag"}
@@ -292,6 +292,58 @@ async def test_a_claim_that_was_not_carried_out_ends(world: World) -> None:
     with pytest.raises(PolicyConflict):
         store.claim(store.get("review_1"), world.now + 1000)
     store.claim(store.get("review_1"), world.now + 60_000)
+
+
+async def test_who_answers_for_long_keeps_the_claim(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("regalia.instance.reviews.RENEW_S", 0.01)
+    store = ReviewStore(world.database)
+
+    class Slow:
+        """A gateway whose answer takes longer than a claim lasts."""
+
+        answers = 0
+
+        async def answer(self, *_arguments: Any, released: str) -> None:
+            self.answers += 1
+            for _ in range(3):
+                world.now += CLAIM_MS - 1
+                while store.get("review_1").claimed != world.now:  # noqa: ASYNC110 - another process would look, too
+                    await asyncio.sleep(0.01)
+                assert await refused(desk.fetch(caller, "review_1", nobody)) == (409, "not_now")
+
+    class Nobody:
+        watch = None
+
+    nobody: Any = Nobody()
+    desk, slow = desk_of(world, HeldLedger()), Slow()
+    desk._gateway = slow  # type: ignore[assignment]
+    caller = msgspec.structs.replace(await world.person("amina", at("member")), project="default")
+    await Queue(world.database, ()).open(review(world, side="input", state="released"))
+    await desk.fetch(caller, "review_1", nobody)
+    assert slow.answers == 1
+    assert store.get("review_1").claimed == 0
+
+
+async def test_a_verdict_whose_claim_was_lost_changes_nothing_and_says_so(world: World) -> None:
+    ledger, store = HeldLedger(), ReviewStore(world.database)
+    desk = desk_of(world, ledger)
+    reviewer, other = await world.person("rehema", at("reviewer")), await world.person("otto", at("reviewer"))
+    await Queue(world.database, ()).open(review(world))
+    honest = ledger.append
+
+    async def slow(entry: Entry) -> int:
+        if len(ledger.entries) == 1:  # the renewals have failed, and another reviewer was faster
+            world.now += CLAIM_MS
+            ledger.entries.append(entry)
+            await desk.decide(other, "review_1", "refuse")
+            return 1
+        return await honest(entry)
+
+    ledger.append = slow  # type: ignore[method-assign]
+    assert await refused(desk.decide(reviewer, "review_1", "release")) == (409, "not_now")
+    assert store.get("review_1").state == "refused"
+    kinds = [kind for kind in world.kinds() if kind.startswith("admin.review_")]
+    assert kinds == ["admin.review_released", "admin.review_refused", "admin.review_failed"]
 
 
 async def test_what_is_decided_is_shown_to_no_reviewer_any_more(world: World) -> None:

@@ -254,10 +254,11 @@ def verify_usage(
 async def _change(at: Tenancy, actor: Principal, run: Callable[[], T], change: str) -> T:
     """Make a change that is on record; where that fails, the record says so, too. Raises ApiError."""
     try:
-        return await _write(run)
-    except Exception:
-        await at.note("admin.change_failed", actor, change=change)
+        return await at.make("admin.change_failed", actor, run, change=change)
+    except ApiError:
         raise
+    except RegaliaError as error:
+        raise ApiError(409, "not_now", f"{error}.") from error
 
 
 async def _write(run: Callable[[], T]) -> T:

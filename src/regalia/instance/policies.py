@@ -298,14 +298,9 @@ def _about(at: Tenancy, item: Activation) -> dict[str, Any]:
 async def _kept(at: Tenancy, actor: Principal, write: Callable[[Activation], None], item: Activation) -> None:
     """Make true what is recorded; where that fails, the log says so, too. Raises ApiError 409, 503."""
     try:
-        await asyncio.to_thread(write, item)
-    except (PolicyConflict, SQLAlchemyError) as error:
-        await at.note("admin.policy_failed", actor, activation=item.id)
-        if isinstance(error, PolicyConflict):
-            raise ApiError(409, "not_now", f"{error}.") from error
-        raise ApiError(
-            503, "database_unavailable", "The database could not write it.", retry_after=1
-        ) from error
+        await at.make("admin.policy_failed", actor, lambda: write(item), activation=item.id)
+    except PolicyConflict as error:
+        raise ApiError(409, "not_now", f"{error}.") from error
 
 
 def _place(at: Tenancy, actor: Principal, permission: str, project: str) -> None:

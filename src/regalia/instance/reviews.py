@@ -1,14 +1,16 @@
 """Held calls of an instance: queued, shown to reviewers, decided, fetched by whoever made the call.
 
 What a reviewer sees and decides is on record (`admin.review_shown`, `…_released`, `…_edited`, `…_refused`,
-`…_expired`) before it counts. A released answer is a call of its own, with a receipt; a request that was held
-before it was answered is answered when its caller comes for it, under the policy as it is then.
+`…_expired`) before it counts; a verdict that could not be carried out is followed by `admin.review_failed`.
+Whoever works on a review claims it, and holds the claim for as long as that takes. A released answer is a
+call of its own, with a receipt; a request that was held before it was answered is answered when its caller
+comes for it, under the policy as it is then.
 """
 
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,6 +18,7 @@ import aiohttp
 import msgspec
 import structlog
 from sqlalchemy import Row, select
+from sqlalchemy.exc import SQLAlchemyError
 
 from regalia.clock import now_ms
 from regalia.errors import ApiError
@@ -32,12 +35,14 @@ from regalia.instance.tenancy.paging import ALL, Asked, page_of_rows
 from regalia.instance.tenancy.tenancy import Tenancy
 from regalia.ledger import Ledger, ReceiptNotFound
 from regalia.policy.errors import PolicyConflict
-from regalia.policy.reviews import AFTER, Review, Verdict, may_decide, settled
+from regalia.policy.reviews import AFTER, CLAIM_MS, Review, Verdict, may_decide, settled
 from regalia.policy.store import ReviewStore
 from regalia.storage import Database
 from regalia.storage.schema.policy import reviews
 
 SWEEP_S = 1.0
+RENEW_S = CLAIM_MS / 1000 / 4
+"""How often a claim is made to last longer, by whoever still works."""
 CALLBACK_S = 5.0
 _LOG = structlog.get_logger()
 _DEADLINE = local_actor("regalia:deadline")
@@ -138,18 +143,14 @@ class ReviewDesk:
         """Release, edit or refuse a held call. Raises ApiError 403, 404, 409."""
         review = await self._found(ident)
         self._require(actor, review)
-        now = self._clock()
         try:
-            may_decide(review, actor.actor, verdict, now)
+            may_decide(review, actor.actor, verdict, self._clock())
             refuse_same_hands(self._at, actor, review.author, review.created)
-            await asyncio.to_thread(self._store.claim, review, now)
+            async with self._claimed(review) as claim:
+                kind = f"admin.review_{AFTER[verdict]}"
+                return await self._carry_out(actor, claim, verdict, kind, text)
         except PolicyConflict as error:
             raise ApiError(409, "not_now", f"{error}.") from error
-        try:
-            return await self._carry_out(actor, review, verdict, f"admin.review_{AFTER[verdict]}", text)
-        except BaseException:
-            await asyncio.to_thread(self._store.unclaim, review, now)
-            raise
 
     # For whoever made the call
 
@@ -172,21 +173,19 @@ class ReviewDesk:
 
     async def _answer_now(self, actor: Principal, review: Review, client: Client) -> None:
         """Answer a request that was held, once. A caller who left before the end may come again."""
-        now = self._clock()
-        try:
-            await asyncio.to_thread(self._store.claim, review, now)
-        except PolicyConflict as error:
-            raise ApiError(409, "not_now", "It is being answered.", retry_after=5) from error
         noted = _Noted(client)
         try:
-            request, _ = await self._contents(review)
-            route = _ROUTES[review.route]
-            await self._gateway.answer(route, actor, request, noted, released=review.id)
-            if noted.ended:
-                done = msgspec.structs.replace(review, state="delivered", answer=noted.call, claimed=0)
-                await asyncio.to_thread(self._store.save, done)
-        finally:
-            await asyncio.to_thread(self._store.unclaim, review, now)
+            async with self._claimed(review) as claim:
+                request, _ = await self._contents(review)
+                route = _ROUTES[review.route]
+                await self._gateway.answer(route, actor, request, noted, released=review.id)
+                if noted.ended:
+                    done = msgspec.structs.replace(review, state="delivered", answer=noted.call, claimed=0)
+                    async with claim.turn:
+                        with suppress(PolicyConflict):  # somebody else has the claim by now, and says so
+                            await asyncio.to_thread(self._store.save, done, claim.mark)
+        except PolicyConflict as error:
+            raise ApiError(409, "not_now", "It is being answered.", retry_after=5) from error
 
     async def _give(self, review: Review, client: Client) -> None:
         parts = {part.name: part.data for part in await self._ledger.contents(review.answer)}
@@ -197,7 +196,7 @@ class ReviewDesk:
         kind = "text/event-stream; charset=utf-8" if streamed else "application/json"
         end = b"data: [DONE]\n\n" if streamed and review.route != "responses" else b""
         if review.state != "delivered":
-            await asyncio.to_thread(self._store.save, msgspec.structs.replace(review, state="delivered"))
+            await asyncio.to_thread(self._store.delivered, review)
         await client.reply(review.answer, 200, kind, body + end, ((b"x-regalia-review", review.id.encode()),))
 
     # Deadlines
@@ -232,22 +231,55 @@ class ReviewDesk:
         return len(overdue)
 
     async def _expire_one(self, review: Review) -> None:
-        await asyncio.to_thread(self._store.claim, review, self._clock())
         verdict: Verdict = "release" if review.default == "release" else "refuse"
-        try:
-            await self._carry_out(_DEADLINE, review, verdict, "admin.review_expired", "")
-        except (ApiError, ReceiptNotFound) as error:
-            if isinstance(error, ApiError) and error.code != "content_erased":
-                raise
-            await self._carry_out(_DEADLINE, review, "refuse", "admin.review_expired", "")
+        async with self._claimed(review, retried=False) as claim:
+            try:
+                await self._carry_out(_DEADLINE, claim, verdict, "admin.review_expired", "")
+            except (ApiError, ReceiptNotFound) as error:
+                if isinstance(error, ApiError) and error.code != "content_erased":
+                    raise
+                await self._carry_out(_DEADLINE, claim, "refuse", "admin.review_expired", "")
 
     # The work
 
+    @asynccontextmanager
+    async def _claimed(self, review: Review, *, retried: bool = True) -> AsyncIterator["_Claim"]:
+        """Be the one who works on it while the block runs, however long. Raises PolicyConflict.
+
+        Where that fails the claim is given up, or, without `retried`, ends by itself a while later.
+        """
+        claim = _Claim(review, self._clock())
+        await asyncio.to_thread(self._store.claim, review, claim.mark)
+        holding = asyncio.create_task(self._hold(claim))
+        failed = True
+        try:
+            yield claim
+            failed = False
+        finally:
+            async with claim.turn:
+                holding.cancel()
+            await asyncio.gather(holding, return_exceptions=True)
+            if retried or not failed:
+                await asyncio.to_thread(self._store.unclaim, review, claim.mark)
+
+    async def _hold(self, claim: "_Claim") -> None:
+        while True:
+            await asyncio.sleep(RENEW_S)
+            async with claim.turn:
+                now = self._clock()
+                try:
+                    if not await asyncio.to_thread(self._store.renew, claim.review, claim.mark, now):
+                        return
+                except SQLAlchemyError as error:  # it is tried again; without a claim nothing is saved
+                    _LOG.warning("a review's claim can't be renewed", error=type(error).__name__)
+                else:
+                    claim.mark = now
+
     async def _carry_out(
-        self, actor: Principal, review: Review, verdict: Verdict, kind: str, text: str
+        self, actor: Principal, claim: "_Claim", verdict: Verdict, kind: str, text: str
     ) -> Review:
         """Record the verdict, then make it true."""
-        now = self._clock()
+        now, review = self._clock(), claim.review
         after = settled(review, verdict, actor.actor, now)
         told = {"review": review.id, "call": review.call, "verdict": after.state, "rail": review.rail}
         if review.side == "output" and verdict != "refuse":
@@ -264,7 +296,11 @@ class ReviewDesk:
             after = msgspec.structs.replace(after, answer=made.call)
         else:
             await self._at.note(kind, actor, **told)
-        await asyncio.to_thread(self._store.save, after)
+        async with claim.turn:
+            await self._at.make(
+                "admin.review_failed", actor, lambda: self._store.save(after, claim.mark),
+                review=review.id, call=review.call, verdict=after.state,
+            )  # fmt: skip
         if after.callback:
             task = asyncio.create_task(_call_back(after))
             self._callbacks.add(task)
@@ -294,6 +330,15 @@ class ReviewDesk:
 
     def _require(self, actor: Principal, review: Review) -> None:
         require_at(actor, "reviews.decide", self._organisation(review), review.project)
+
+
+class _Claim:
+    """Work on a review. `mark` is the time by which it is known as claimed, while one has `turn`."""
+
+    def __init__(self, review: Review, mark: int) -> None:
+        self.review = review
+        self.mark = mark
+        self.turn = asyncio.Lock()
 
 
 class _Noted:

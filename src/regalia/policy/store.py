@@ -107,17 +107,31 @@ class ReviewStore:
             if connection.execute(change).rowcount != 1:
                 raise PolicyConflict(f"the review {review.id} is being decided by somebody else")
 
+    def renew(self, review: Review, claimed: int, now_ms: int) -> bool:
+        """Hold the claim of that time for longer; False where it ended, and is another's or nobody's."""
+        mine = (reviews.c.id == review.id) & (reviews.c.claimed == claimed)
+        with self._database.write() as connection:
+            return connection.execute(update(reviews).where(mine).values(claimed=now_ms)).rowcount == 1
+
     def unclaim(self, review: Review, claimed: int) -> None:
         """Give up the claim of that time; whoever has claimed it since keeps it."""
         mine = (reviews.c.id == review.id) & (reviews.c.claimed == claimed)
         with self._database.write() as connection:
             connection.execute(update(reviews).where(mine).values(claimed=0))
 
-    def save(self, review: Review) -> None:
-        """Keep what has become of one; its claim ends."""
-        change = update(reviews).where(reviews.c.id == review.id).values(**msgspec.structs.asdict(review))
+    def save(self, review: Review, claimed: int) -> None:
+        """Keep what has become of one; the claim of that time ends. Raises PolicyConflict if it had ended."""
+        mine = (reviews.c.id == review.id) & (reviews.c.claimed == claimed)
+        change = update(reviews).where(mine).values(**msgspec.structs.asdict(review))
         with self._database.write() as connection:
-            connection.execute(change)
+            if connection.execute(change).rowcount != 1:
+                raise PolicyConflict(f"the review {review.id} was decided by somebody else meanwhile")
+
+    def delivered(self, review: Review) -> None:
+        """Its caller gets the answer that waited."""
+        waiting = (reviews.c.id == review.id) & reviews.c.state.in_(("released", "edited"))
+        with self._database.write() as connection:
+            connection.execute(update(reviews).where(waiting).values(state="delivered"))
 
 
 def _activation(row: RowMapping) -> Activation:

@@ -4,9 +4,13 @@ SQLite runs in WAL mode with `synchronous=FULL`: a commit that returned survives
 Transactions are explicit on both: `read()` sees one snapshot, `write()` takes the write lock when
 it begins, so that it waits for its turn instead of failing half-way. The ledger's hot path takes
 a bare driver connection with `driver_connection()` and begins and commits by itself.
+
+PostgreSQL may commit and end before it has said so. `write()` then asks it, when it is back, what became of
+the transaction: what fails was not made, what returns was, and for anything else there is CommitUnknown.
 """
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,12 +19,25 @@ from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 LOCK_TIMEOUT_MS = 5_000
 """How long a transaction waits for another one's lock before it fails."""
 
 HOLD_TIMEOUT_MS = 10_000
 """How long PostgreSQL lets a paused process keep its transaction, and so its locks."""
+
+ANSWER_S = 15.0
+"""How long a commit without an answer is asked after: longer than PostgreSQL takes to start again."""
+_AGAIN_S = 0.1
+
+
+class CommitUnknown(SQLAlchemyError):
+    """The database was sent a commit and never answered: what was to be written may be there, or not."""
+
+
+_TRANSACTION = "SELECT pg_current_xact_id_if_assigned()::text"  # none where nothing was written
+_STATUS = "SELECT pg_xact_status(%s::xid8)"
 
 
 class Database:
@@ -51,9 +68,36 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """A transaction for writing; commits when the block ends, rolls back when it raises."""
-        with self._writing.begin() as connection:
-            yield connection
+        """A transaction for writing; commits when the block ends, rolls back when it raises.
+
+        What this raises was not made. Raises CommitUnknown where that can't be known.
+        """
+        transaction: str | None = None
+        try:
+            with self._writing.begin() as connection:
+                yield connection
+                if not self.is_sqlite:  # whose commit runs in this process, and so always answers
+                    transaction = connection.exec_driver_sql(_TRANSACTION).scalar()
+        except DBAPIError as error:
+            if transaction is None or not self._committed(transaction, error):
+                raise
+
+    def _committed(self, transaction: str, error: DBAPIError) -> bool:
+        """What became of a transaction whose commit failed, if only by its answer. Raises CommitUnknown."""
+        deadline = time.monotonic() + ANSWER_S
+        while True:
+            try:
+                with self.read() as connection:
+                    status = connection.exec_driver_sql(_STATUS, (transaction,)).scalar()
+            except DBAPIError:  # it is not back yet
+                status = None
+            if status in ("committed", "aborted"):
+                return bool(status == "committed")
+            if time.monotonic() >= deadline:
+                raise CommitUnknown(
+                    f"the database has not said for {ANSWER_S:.0f} s whether it made a change"
+                ) from error
+            time.sleep(_AGAIN_S)
 
     def driver_connection(self) -> Any:
         """A new connection of the driver itself, in autocommit mode, outside the pool.

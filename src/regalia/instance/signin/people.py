@@ -5,6 +5,7 @@ operator says so (`link_by_email`) does a verified address join the person who w
 """
 
 import asyncio
+from collections.abc import Callable
 
 import msgspec
 from sqlalchemy import Connection, insert, select, update
@@ -93,9 +94,16 @@ async def map_groups(
 
 
 async def add_person(
-    at: Tenancy, provider: IdentityProvider, person: Person, *, ident: str = "", link: bool = True
+    at: Tenancy,
+    provider: IdentityProvider,
+    person: Person,
+    *,
+    ident: str = "",
+    link: bool = True,
+    listed: Callable[[Connection, int, str], None] | None = None,
+    active: bool = True,
 ) -> User:
-    """Add a person, and which subject they are.
+    """Add a person, and which subject they are; `listed` writes with them what provisioning keeps.
 
     Raises ApiError 409 where somebody else is that already, or there are as many people as there may be.
     """
@@ -112,8 +120,12 @@ async def add_person(
         connection.execute(insert(users).values(**msgspec.structs.asdict(made), changed=generation))
         if link:
             _link(connection, provider.issuer, person.subject, made.id, made.created)
+        if listed is not None:
+            listed(connection, generation, made.id)
 
-    about = {"subject": at.who(f"user:{made.id}"), "directory": provider.name}
+    about: dict[str, str | int] = {"subject": at.who(f"user:{made.id}"), "directory": provider.name}
+    if not active:
+        about["active"] = 0
     place = at.place(made.organisation)
     await at.change("user_provisioned", directory(provider.name), {**about, **place}, write)
     return at.tenants.users[made.id]

@@ -3,6 +3,10 @@
 Each change is recorded before it is made, with pseudonyms only. Who is made inactive has no access from that
 moment: their keys, tokens and sessions are refused everywhere within a second, and their sessions are gone.
 Changes are made one after the other. A user that is deleted stays as a person whom nobody can be any more.
+
+A change of a group has many parts, and may end between any two of them. Roles go before the group says that
+they have gone, and come after it says that they are there; so what is asked for again is finished, and until
+then nobody has a role by a group that they are not in.
 """
 
 import asyncio
@@ -57,18 +61,30 @@ class Provisioning:
         async with self._turn:
             await asyncio.to_thread(self._refuse_taken, wanted, "")
             ident = await asyncio.to_thread(self._former, wanted)
-            if ident is None:
-                person = Person(wanted.external_id or "", wanted.title, wanted.address, verified=True)
-                ident = (await add_person(self._at, self._provider, person, link=False)).id
             now = self._at.clock()
 
-            def write(connection: Connection, generation: int) -> None:
+            def write(connection: Connection, generation: int, ident: str) -> None:
                 row = _user_row(wanted) | {"id": ident, "provider": self._provider.name}
                 connection.execute(insert(scim_users).values(**row, created=now, modified=now))
                 self._set_access(connection, generation, ident, wanted.active)
 
-            await self._change("user_listed", ident, write, active=int(wanted.active))
-            return await self.user(ident)
+            if ident is None:
+                person = Person(wanted.external_id or "", wanted.title, wanted.address, verified=True)
+                made = await add_person(
+                    self._at, self._provider, person, link=False, listed=write, active=wanted.active
+                )
+                return await self.user(made.id)
+            former = ident
+            known = self._at.tenants.users.get(former)
+            if known is not None and known.disabled is not None:  # what a removal left behind
+                await map_groups(self._at, self._provider, former, frozenset())
+            await self._change(
+                "user_listed",
+                former,
+                lambda connection, generation: write(connection, generation, former),
+                active=int(wanted.active),
+            )
+            return await self.user(former)
 
     async def change_user(self, ident: str, wanted: User) -> Kept:
         """A user as it is to be. Raises ScimError 404, 409."""
@@ -76,6 +92,7 @@ class Provisioning:
             before = (await self.user(ident)).resource
             await asyncio.to_thread(self._refuse_taken, wanted, ident)
             if wanted == before:
+                await self._give_roles([ident])
                 return await self.user(ident)
             now, action = self._at.clock(), _action(before, wanted)
 
@@ -132,9 +149,14 @@ class Provisioning:
         async with self._turn:
             before = (await self.group(ident)).resource
             if wanted == before:
+                await self._give_roles(wanted.members)
                 return await self.group(ident)
             assert isinstance(before, Group)  # noqa: S101 - `group` gives no other
+            await asyncio.to_thread(self._refuse_group, wanted, ident)
             now = self._at.clock()
+            renamed = wanted.display_name != before.display_name
+            leaving = before.members if renamed else before.members - wanted.members
+            await self._give_roles(leaving, without=before.display_name)
 
             def write(connection: Connection, _generation: int) -> None:
                 _refuse_taken_group(connection, wanted, ident)
@@ -144,9 +166,7 @@ class Provisioning:
                 _set_members(connection, ident, wanted.members)
 
             await self._change_group("group_changed", ident, write)
-            renamed = wanted.display_name != before.display_name
-            affected = before.members | wanted.members if renamed else before.members ^ wanted.members
-            await self._give_roles(affected)
+            await self._give_roles(wanted.members if renamed else wanted.members - before.members)
             return await self.group(ident)
 
     async def remove_group(self, ident: str) -> None:
@@ -154,13 +174,13 @@ class Provisioning:
         async with self._turn:
             before = (await self.group(ident)).resource
             assert isinstance(before, Group)  # noqa: S101 - `group` gives no other
+            await self._give_roles(before.members, without=before.display_name)
 
             def write(connection: Connection, _generation: int) -> None:
                 connection.execute(delete(scim_members).where(scim_members.c.group == ident))
                 connection.execute(delete(scim_groups).where(scim_groups.c.id == ident))
 
             await self._change_group("group_removed", ident, write)
-            await self._give_roles(before.members)
 
     async def _change(self, action: str, ident: str, write: Any, **fields: int) -> None:
         about: dict[str, str | int] = {"subject": self._at.who(f"user:{ident}"), **fields}
@@ -174,13 +194,13 @@ class Provisioning:
         }
         await self._at.change(action, directory(self._provider.name), about, write)
 
-    async def _give_roles(self, members: Iterable[str]) -> None:
-        """The roles of the groups that these people are in now, and no others from here."""
+    async def _give_roles(self, members: Iterable[str], without: str = "") -> None:
+        """The roles of the groups that these people are in now, but for one; and no others from here."""
         for some in batched(sorted(members), CHUNK):
             names = await asyncio.to_thread(self._group_names, some)
             for ident in some:
                 if ident in self._at.tenants.users:
-                    await map_groups(self._at, self._provider, ident, names[ident])
+                    await map_groups(self._at, self._provider, ident, names[ident] - {without})
 
     def _set_access(self, connection: Connection, generation: int, ident: str, active: bool) -> None:
         disabled = None if active else self._at.clock()
@@ -201,6 +221,11 @@ class Provisioning:
             ).first()
         if found is not None:
             raise ScimError(409, "There is such a user already.", "uniqueness")
+
+    def _refuse_group(self, wanted: Group, ident: str) -> None:
+        with self._at.database.read() as connection:
+            _refuse_taken_group(connection, wanted, ident)
+            _refuse_unknown(connection, wanted.members)
 
     def _former(self, wanted: User) -> str | None:
         """The person who has signed in as this subject before, or was let go, and comes (back) now."""
@@ -324,12 +349,16 @@ def _refuse_taken_group(connection: Connection, wanted: Group, ident: str) -> No
         raise ScimError(409, "There is a group of that name already.", "uniqueness")
 
 
-def _set_members(connection: Connection, ident: str, members: frozenset[str]) -> None:
+def _refuse_unknown(connection: Connection, members: frozenset[str]) -> None:
     known: set[str] = set()
     for some in batched(sorted(members), CHUNK):
         known.update(connection.execute(select(scim_users.c.id).where(scim_users.c.id.in_(some))).scalars())
     if unknown := members - known:
         raise ScimError(400, f"There is no user {min(unknown)[:80]!r}.", "invalidValue")
+
+
+def _set_members(connection: Connection, ident: str, members: frozenset[str]) -> None:
+    _refuse_unknown(connection, members)
     connection.execute(delete(scim_members).where(scim_members.c.group == ident))
     if members:
         connection.execute(insert(scim_members), [{"group": ident, "user": one} for one in sorted(members)])

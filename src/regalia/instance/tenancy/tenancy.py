@@ -3,11 +3,13 @@
 A change is decided first, against what is known in memory. Then it is recorded (`admin.<action>`, with
 pseudonyms only); when the record is durable it is written, in one transaction that raises the generation by
 which all processes notice. If writing fails after all, `admin.change_failed` names the change that was not
-made. So nothing takes effect that the log does not show.
+made; where the database does not say whether it was, the record stands alone and whoever asked is told. So
+nothing takes effect that the log does not show, and nothing is said to have failed that was made.
 """
 
 import asyncio
 import os
+import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
@@ -27,7 +29,7 @@ from regalia.identity.pseudonyms import ActorNames, actor_pseudonym
 from regalia.identity.tenants import Tenants
 from regalia.ledger import Part
 from regalia.ledger.keeping import Action
-from regalia.storage import Database
+from regalia.storage import CommitUnknown, Database
 from regalia.storage.schema.tenancy import identity_state
 
 _LOG = structlog.get_logger()
@@ -35,11 +37,25 @@ LIMITS = Limits()
 SCANNERS = 2
 MOST_SCANS = 32
 """How many look through much at once, and how many more may wait for that."""
+TAKE_IN_S = 10.0
+"""How long what was written is tried to be read back, before whoever asked is told."""
+_AGAIN_S = 0.2
 T = TypeVar("T")
 Write = Callable[[Connection, int], T]
 """Writes a change within its transaction, given the generation to mark rows with."""
 
 _canonical = msgspec.json.Encoder(order="sorted").encode
+
+
+class OutcomeUnknown(ApiError):
+    """A change that is on record may have been made, or not: nobody is told that it failed."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            503,
+            "outcome_unknown",
+            "The database has not said whether it made this change: look before you ask for it again.",
+        )
 
 
 class Tenancy:
@@ -113,17 +129,42 @@ class Tenancy:
         return await self._append(record)
 
     async def change(self, action: str, actor: Principal, fields: dict[str, str | int], write: Write[T]) -> T:
-        """Record a change, make it, and take it in. Raises AuditUnavailable, ApiError 409 or 503."""
+        """Record a change, make it, and take it in.
+
+        Raises AuditUnavailable, ApiError 409 or 503, OutcomeUnknown.
+        """
         change = self.new_id("change")
         async with self._turn:
             await self.note(f"admin.{action}", actor, change=change, **fields)
-            try:
-                result = await asyncio.to_thread(self._write, write)
-            except Exception as error:
-                await self.note("admin.change_failed", actor, change=change)
-                raise _as_seen(error) from error
-            await self.live.refresh()
+            result = await self.make("admin.change_failed", actor, lambda: self._write(write), change=change)
+            await self._take_in()
         return result
+
+    async def make(self, failed: str, actor: Principal, run: Callable[[], T], **about: str) -> T:
+        """Make true what is on record, by what blocks; where that fails, the record `failed` says so.
+
+        Raises what `run` raises, the database's errors as ApiError 409 or 503, and OutcomeUnknown.
+        """
+        try:
+            return await asyncio.to_thread(run)
+        except CommitUnknown as error:
+            raise _as_seen(error) from error
+        except Exception as error:
+            await self.note(failed, actor, **about)
+            raise _as_seen(error) from error
+
+    async def _take_in(self) -> None:
+        """Know here what was written. Raises ApiError 503, and then it has been written all the same."""
+        until = time.monotonic() + TAKE_IN_S
+        while True:
+            try:
+                return await self.live.refresh()
+            except (SQLAlchemyError, OSError) as error:
+                if time.monotonic() >= until:
+                    raise ApiError(
+                        503, "made_unseen", "The change was made, but the database does not answer any more."
+                    ) from error
+            await asyncio.sleep(_AGAIN_S)
 
     async def read(self, query: Callable[[Connection], T]) -> T:
         """Read from the database, off the event loop. Raises ApiError 503."""
@@ -173,6 +214,8 @@ def _as_seen(error: Exception) -> Exception:
         return error
     if isinstance(error, IntegrityError):
         return ApiError(409, "exists_already", "There is one of that name already.")
+    if isinstance(error, CommitUnknown):
+        return OutcomeUnknown()
     if isinstance(error, SQLAlchemyError):
         _LOG.warning("the database refused", reason=str(error.__cause__ or error))
         return ApiError(503, "database_unavailable", "The database could not do it.", retry_after=1)
