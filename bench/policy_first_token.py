@@ -21,7 +21,8 @@ from bench import rivals
 from bench.paired import upstream_config
 from bench.report import Ratio, ratios, table
 
-from serving import ROOT, Server, background, free_port
+from ports import free_port
+from serving import ROOT, Server, background
 
 PREFILL_MS = 400
 CALLS = 30

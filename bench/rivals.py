@@ -14,7 +14,8 @@ from pathlib import Path
 import yaml
 from bench.load import Target
 
-from serving import ROOT, background, free_port
+from ports import free_port
+from serving import ROOT, background
 
 INSTALLED = ROOT / "build" / "bench"
 LITELLM = "1.106.2"

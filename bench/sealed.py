@@ -18,7 +18,8 @@ from bench import rivals
 from bench.load import Figures, Target, load
 from bench.report import Ratio, ratios, table
 
-from serving import REGALIA, ROOT, Server, background, free_port, regalia
+from ports import free_port
+from serving import REGALIA, ROOT, Server, background, regalia
 
 CONNECTIONS = (16, 64)
 ROUNDS = 5

@@ -8,14 +8,22 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
+from ports import free_port
 from postgresql_kit import running_cluster
 from regalia.storage import Database, open_database, upgrade
-from serving import FakeEngine, Server, ServerFactory, free_port
+from serving import FakeEngine, Server, ServerFactory
 
 ROOT = Path(__file__).resolve().parent.parent
 VECTORS = ROOT.parent / "shared" / "vectors"
 IN_CI = os.environ.get("CI") == "true"
+
+# The same examples in every run, and no limit on their time: that would measure the machine.
+settings.register_profile(
+    "steady", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("steady")
 
 
 def _catalogue() -> dict[str, tuple[str, str]]:

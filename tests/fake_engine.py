@@ -2,10 +2,10 @@
 
 `python fake_engine.py PORT`. A request's `fake` field steers it (the gateway passes unknown fields on):
 `{"fake": {"delay_ms": 50, "die_after": 3, "status": 500, "words": 9, "input": 5, "cached": 2}}`; a stream
-waits `prefill_ms` before its first word. It writes no
-more words than the request allows, and counts each as a token; asked for `continuous_usage_stats`, it says so
-with every word, and counts `per_word` tokens. `GET /open`: how many streams are under way; `GET /asked`: how
-many calls have come.
+waits `prefill_ms` before its first word, and after it for `POST /release/NAME` if it is told to `hold` for
+that name. It writes no more words than the request allows, and counts each as a token; asked for
+`continuous_usage_stats`, it says so with every word, and counts `per_word` tokens. `GET /open`: how many
+streams are under way; `GET /asked`: how many calls have come.
 """
 
 import asyncio
@@ -21,6 +21,7 @@ LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 KINDS = {False: "chat.completion", True: "text_completion"}
 OPEN_STREAMS = web.AppKey("open_streams", list[str])
 ASKED = web.AppKey("asked", list[str])
+RELEASED = web.AppKey("released", set[str])
 
 
 def completion(model: str, finish: str | None, **choice: Any) -> dict[str, Any]:
@@ -136,6 +137,8 @@ async def stream(
             else:
                 await reply.write(event(chunk))
             await asyncio.sleep(fake.get("delay_ms", 0) / 1000)
+            while "hold" in fake and fake["hold"] not in request.app[RELEASED]:  # noqa: ASYNC110 - one of many names
+                await asyncio.sleep(0.01)
         await reply.write(event(last))
         if body.get("stream_options", {}).get("include_usage"):
             told = {**last, "choices": [], "usage": usage(fake, len(chunks))}
@@ -188,6 +191,12 @@ async def open_streams(request: web.Request) -> web.Response:
     return web.json_response(len(request.app[OPEN_STREAMS]))
 
 
+async def release(request: web.Request) -> web.Response:
+    """`POST /release/NAME`: streams that hold for this name go on."""
+    request.app[RELEASED].add(request.match_info["name"])
+    return web.Response(status=204)
+
+
 async def asked(request: web.Request) -> web.Response:
     """`GET /asked`: how many calls have come."""
     return web.json_response(len(request.app[ASKED]))
@@ -196,7 +205,7 @@ async def asked(request: web.Request) -> web.Response:
 @web.middleware
 async def counted(request: web.Request, handler: Any) -> web.StreamResponse:
     """Count the calls."""
-    if request.method == "POST":
+    if request.method == "POST" and "name" not in request.match_info:
         request.app[ASKED].append("")
     answer: web.StreamResponse = await handler(request)
     return answer
@@ -207,6 +216,7 @@ def application() -> web.Application:
     app = web.Application(middlewares=[counted])
     app[OPEN_STREAMS] = []
     app[ASKED] = []
+    app[RELEASED] = set()
     app.router.add_post("/v1/chat/completions", chat)
     app.router.add_post("/v1/completions", complete)
     app.router.add_post("/v1/responses", respond)
@@ -214,6 +224,7 @@ def application() -> web.Application:
     app.router.add_post("/tokenize", tokenize)
     app.router.add_post("/detokenize", detokenize)
     app.router.add_get("/v1/models", models)
+    app.router.add_post("/release/{name}", release)
     app.router.add_get("/open", open_streams)
     app.router.add_get("/asked", asked)
     return app

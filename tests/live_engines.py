@@ -16,8 +16,8 @@ QUICK = EmbeddedSettings(
     context=512,
     parallel=4,
     memory_mb=4096,
-    timing=Timing(probe_every=0.5, probe_timeout=20.0, start_timeout=120.0, first_pause=0.1, grace=2.0),
-    timeouts=Timeouts(connect=5.0, first_byte=120.0, between=120.0, total=240.0),
+    timing=Timing(probe_every=0.5, probe_timeout=60.0, start_timeout=200.0, first_pause=0.1, grace=2.0),
+    timeouts=Timeouts(connect=60.0, first_byte=200.0, between=200.0, total=240.0),
 )
 
 
@@ -39,7 +39,7 @@ class Notes:
         self.stopped.append((name, reason))
 
 
-async def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+async def until(condition: Callable[[], bool], seconds: float = 200.0) -> None:
     """Wait for a condition; TimeoutError if it does not come true."""
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - what is waited for has no event
@@ -80,7 +80,7 @@ async def events(engine: Engine, route: str, document: dict[str, Any]) -> tuple[
     found = []
     async with engine.stream(route, document) as stream:
         assert stream.status == 200, stream.body
-        async for _, data in stream:
-            found.append(data)
+        async for come in stream:
+            found += [data for _, data in come]
         assert stream.finished
         return found, stream.result

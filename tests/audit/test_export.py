@@ -177,11 +177,11 @@ def test_the_thread_outlives_what_nobody_foresaw_and_leaves_nothing_out(
         thread = threading.Thread(target=export.run, args=[stop])
         thread.start()
         try:
-            assert told.wait(60)
+            assert told.wait(200)
             assert cursor.read() == TILE_WIDTH  # what was delivered, and not a record more
             assert export.told == f"failing: {600 - TILE_WIDTH} records wait, the first is {TILE_WIDTH}"
             failing.clear()
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + 200
             while (export.waiting or export.state.failure) and time.monotonic() < deadline:
                 time.sleep(0.01)
         finally:

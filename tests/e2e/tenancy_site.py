@@ -12,7 +12,7 @@ import httpx
 from regalia.identity import ROLES
 from serving import Server
 
-PATIENCE_S = 60.0
+PATIENCE_S = 200.0
 HOLDING = """
 schema: 1
 name: holding
@@ -43,7 +43,7 @@ class Site:
     secrets: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.client = httpx.Client(base_url=self.server.url, timeout=60, trust_env=False)
+        self.client = httpx.Client(base_url=self.server.url, timeout=PATIENCE_S, trust_env=False)
 
     def ask(self, method: str, path: str, key: str, body: Any = None) -> httpx.Response:
         """One request with a key, or with none if it is empty."""

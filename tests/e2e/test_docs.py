@@ -49,7 +49,7 @@ def test_a_runnable_block_works_as_pasted(as_served: tuple[Path, Server], langua
     environment = {name: value for name, value in os.environ.items() if not name.startswith("REGALIA_")}
     for command in commands:
         done = subprocess.run(
-            command, cwd=folder, capture_output=True, text=True, check=False, timeout=120, env=environment
+            command, cwd=folder, capture_output=True, text=True, check=False, timeout=280, env=environment
         )
         assert done.returncode == 0, (command, done.stdout, done.stderr)
         assert done.stdout or ">" in command[-1]

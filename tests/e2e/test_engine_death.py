@@ -6,12 +6,12 @@ import time
 
 import pytest
 
-from serving import FakeEngine, Server, ServerFactory, parse_events
+from serving import PATIENCE_S, FakeEngine, Server, ServerFactory, parse_events
 
 LONG = {"max_tokens": 2000, "ignore_eos": True, "temperature": 1.0}
 
 
-def wait_until_answered(server: Server, seconds: float = 60) -> None:
+def wait_until_answered(server: Server, seconds: float = PATIENCE_S) -> None:
     deadline = time.monotonic() + seconds
     while (exchange := server.chat()).status != 200:
         assert exchange.status == 503, exchange.body
@@ -73,7 +73,7 @@ def test_an_engine_elsewhere_that_errs_is_told_apart(
 def test_no_engine_behind_the_address(new_server: ServerFactory, port: int) -> None:
     engine = {"name": "gone", "base_url": f"http://127.0.0.1:{port}/v1", "models": ["fake"]}
     server = new_server(embedded=False, engines=[engine]).spawn()
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE_S
     while True:  # an engine that is away does not keep the server from starting
         try:
             exchange = server.post("/v1/chat/completions", {"model": "fake", "messages": []})

@@ -21,7 +21,7 @@ from regalia_verify.log import verify_log
 from regalia_verify.policy import TrustPolicy
 from regalia_verify.receipt import verify_receipt
 from regalia_verify.source import Folder
-from serving import FakeEngine, Server, ServerFactory
+from serving import PATIENCE_S, FakeEngine, Server, ServerFactory
 
 
 class Site(msgspec.Struct, frozen=True):
@@ -89,7 +89,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, fake_engine: FakeEngine) -> I
     factory.stop_all()
 
 
-def until(true: Callable[[], bool], seconds: float = 60) -> None:
+def until(true: Callable[[], bool], seconds: float = PATIENCE_S) -> None:
     deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline

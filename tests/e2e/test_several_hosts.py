@@ -20,7 +20,7 @@ from regalia_verify.log import verify_extension, verify_log
 from regalia_verify.policy import TrustPolicy
 from regalia_verify.receipt import verify_receipt
 from regalia_verify.source import open_source
-from serving import Exchange, FakeEngine, Server, ServerDidNotStart, ServerFactory, regalia
+from serving import PATIENCE_S, Exchange, FakeEngine, Server, ServerDidNotStart, ServerFactory, regalia
 
 pytestmark = pytest.mark.needs("postgres")
 BASIS = "GDPR Art. 17(1)(b)"
@@ -143,7 +143,7 @@ def test_a_clock_that_is_an_hour_off_forks_nothing(hosts: Hosts) -> None:
     seen = [(host, host.chat("What time is it?")) for host in turns]
     for host, exchange in seen:
         assert hosts.content(host, exchange) == "verified"
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE_S
     while min(host.log_size() for host in (hosts.first, hosts.second)) < 12:
         assert time.monotonic() < deadline
         time.sleep(0.1)

@@ -26,7 +26,7 @@ async def test_a_whole_reply_and_a_stream(fake_engine: FakeEngine) -> None:
     assert reply.status == 200
     assert (result.input, result.output, result.finish, result.tokens) == (5, 7, ("stop",), None)
     async with engine.stream("chat.completions", {**CHAT, "stream": True}) as stream:
-        found = [data async for _, data in stream]
+        found = [data async for come in stream for _, data in come]
     assert stream.finished
     assert stream.result == result
     assert all(b"usage" not in data for data in found), "a usage chunk that was not asked for"
@@ -43,8 +43,8 @@ async def test_a_stream_that_breaks_off_is_broken_not_finished(fake_engine: Fake
         async with engine.stream(
             "chat.completions", {**CHAT, "stream": True, "fake": {"die_after": 3}}
         ) as stream:
-            async for _, data in stream:
-                found.append(data)
+            async for come in stream:
+                found += [data for _, data in come]
     assert len(found) == 3
     await engine.stop(1)
 
@@ -128,6 +128,6 @@ async def test_stopping_waits_for_what_is_under_way(fake_engine: FakeEngine) -> 
     await engine.start()
     asked = asyncio.create_task(engine.ask("chat.completions", {**CHAT, "fake": {"delay_ms": 300}}))
     await until(lambda: engine.in_flight == 1)
-    await engine.stop(5)
+    await engine.stop(120)
     reply, _ = await asked
     assert reply.status == 200

@@ -58,7 +58,7 @@ async def test_nothing_can_be_reached_from_inside(llama: LlamaEngine) -> None:
         "assert ctypes.CDLL(None).setns(space, 0) == 0\n"
         f"for host, port in (('127.0.0.1', {port}), ('192.0.2.1', 80)):\n"
         "    try:\n"
-        "        socket.create_connection((host, port), timeout=2)\n"
+        "        socket.create_connection((host, port), timeout=20)\n"
         "    except OSError as error:\n"
         "        print(error.errno)\n"
     )
@@ -225,7 +225,7 @@ async def test_a_client_that_leaves_frees_its_slot(llama: LlamaEngine) -> None:
         async for _ in stream:
             break
         assert await busy_slots(llama) == 1
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(200):
         while await busy_slots(llama):  # noqa: ASYNC110 - what is waited for has no event
             await asyncio.sleep(0.05)
     assert llama.in_flight == 0
@@ -241,8 +241,8 @@ async def test_a_responses_stream_that_is_left_was_counted_by_the_slots(llama: L
         "ignore_eos": True,
     }
     async with llama.stream("responses", document, work) as stream:
-        async for name, _ in stream:
-            if name == b"response.output_text.delta":
+        async for come in stream:
+            if any(name == b"response.output_text.delta" for name, _ in come):
                 break
     assert not work.result.estimated
     assert work.result.input > 5

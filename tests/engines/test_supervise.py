@@ -173,20 +173,19 @@ async def test_killed_then_frozen_it_comes_back_and_says_so(model_store: ModelSt
     first = engine.pid
     assert first is not None
     os.kill(first, signal.SIGKILL)
-    await until(lambda: engine.starts == 2)
+    await until(lambda: engine.ready and engine.pid not in (None, first))
     second = engine.pid
     assert second is not None
-    assert second != first
     os.kill(second, signal.SIGSTOP)
-    await until(lambda: engine.starts == 3, 120)
+    await until(lambda: engine.ready and engine.pid not in (None, first, second))
     reply, _ = await engine.ask("chat.completions", chat("hi", max_tokens=1))
     assert reply.status == 200
     await engine.stop(1.0)
-    assert len(notes.started) == 3
     reasons = [reason for _, reason in notes.stopped]
+    assert len(notes.started) == len(reasons) >= 3
     assert reasons[0] == "its process was killed by signal 9"
-    assert reasons[1].startswith("it failed its probe: no ")
-    assert reasons[2] == "stopped"
+    assert all(reason.startswith("it failed its probe: no ") for reason in reasons[1:-1])
+    assert reasons[-1] == "stopped"
     assert not list(places.run.iterdir()), "the socket was left behind"
 
 
@@ -211,8 +210,7 @@ async def test_what_is_under_way_is_finished_before_the_end(model_store: ModelSt
     asked = asyncio.create_task(engine.ask("chat.completions", document))
     await until(lambda: engine.in_flight == 1)
     stopping = asyncio.create_task(engine.stop(60.0))
-    await asyncio.sleep(0.05)
-    assert not engine.ready, "a draining engine takes no traffic"
+    await until(lambda: not engine.ready)  # a draining engine takes no traffic
     _, result = await asked
     assert result.output == 30
     await stopping
@@ -316,7 +314,7 @@ async def test_the_child_dies_with_its_supervisor(model_store: ModelStore, tmp_p
     child = int(await parent.stdout.readline())
     parent.kill()
     await parent.wait()
-    await until(lambda: gone(child), 10)
+    await until(lambda: gone(child))
 
 
 def gone(pid: int) -> bool:

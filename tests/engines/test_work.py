@@ -40,7 +40,7 @@ class Upstream(Asking):
         self.told = told
         self.asked_while_open: list[bool] = []
         self.open = 0
-        self._client = EngineClient(Endpoint(f"unix:{socket}"), Timeouts(5, patience, 60, 60))
+        self._client = EngineClient(Endpoint(f"unix:{socket}"), Timeouts(60, patience, 60, 200))
 
     def follow(self, route: str, document: dict[str, Any]) -> Any:
         async def count() -> Result | None:

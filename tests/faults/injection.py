@@ -35,7 +35,7 @@ FAILURES: dict[str, tuple[str, ...]] = {
 """How each system call is made to fail; at each the process is also killed."""
 
 KILL = "KILL"
-ATTACH_S = 10.0
+ATTACH_S = 60.0
 _CALL = re.compile(r"^(?:\d+\s+)?(\w+)\(", re.MULTILINE)
 
 

@@ -27,6 +27,7 @@ SAMPLE: tuple[tuple[Role, str, str], ...] = (
 
 
 @pytest.mark.needs("strace")
+@pytest.mark.timeout(900)
 def test_no_fault_of_a_sample_is_unsafe(needs: Callable[[str], Path], tmp_path: Path) -> None:
     bench = Bench(needs("strace"), tmp_path)
     counts = {role: bench.count(role) for role in ROLES}

@@ -30,13 +30,13 @@ from regalia_verify.source import Folder, TiledLog
 
 CALLS = 12
 PROJECTS = 3
-RESUME_S = 15.0
+RESUME_S = 60.0
 """One fault passes; for so long service may take to resume by itself."""
-TRIAL_S = 90.0
+TRIAL_S = 240.0
 THREADS = 8
 """One commits, one publishes, four write files, two prove."""
 WARM_ROUNDS = 5
-GONE_ROUNDS = 20
+GONE_ROUNDS = 200
 _spawn = ledger_module._spawn
 
 

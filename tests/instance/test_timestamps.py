@@ -57,7 +57,7 @@ class Authority:
         (self.folder / "q").write_bytes(request)
         command = ["openssl", "ts", "-reply", "-config", "openssl.cnf", "-queryfile", "q", "-out", "r"]
         signer = ["-inkey", "tsa.key", "-signer", "tsa.pem"]
-        subprocess.run([*command, *signer], cwd=self.folder, check=True, capture_output=True, timeout=30)
+        subprocess.run([*command, *signer], cwd=self.folder, check=True, capture_output=True, timeout=120)
         return (self.folder / "r").read_bytes()
 
     @staticmethod
@@ -131,13 +131,13 @@ def test_a_checkpoint_is_timestamped_and_verified_by_us_and_by_openssl(
     assert not stamps.has_newest()
     stamp = stamps.ask(url)
     assert stamp.size == len(LOG.entries)
-    assert abs(datetime.now(UTC) - stamp.time) < timedelta(minutes=1)
+    assert abs(datetime.now(UTC) - stamp.time) < timedelta(minutes=10)
     assert stamps.has_newest()
     assert stamps.verified() == [stamp]
     note = Path(stamp.file).with_suffix(".note")
     assert note.read_bytes() == (tmp_path / "log" / "checkpoint").read_bytes()
     command = ["openssl", "ts", "-verify", "-data", str(note), "-in", stamp.file, "-CAfile"]
-    subprocess.run([*command, str(authority.pem)], check=True, capture_output=True, timeout=30)
+    subprocess.run([*command, str(authority.pem)], check=True, capture_output=True, timeout=120)
 
 
 def test_files_are_carried_to_an_authority_and_back(stamps: Timestamps, authority: Authority) -> None:
@@ -190,7 +190,7 @@ async def test_a_server_asks_by_itself_and_only_for_what_is_new(
     async with stamping(tmp_path, settings):
         for log in (LOG, rooted_log(9)):
             publish(tmp_path, log)
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(200):
                 while not stamps.has_newest():  # noqa: ASYNC110 - a file is waited for
                     await asyncio.sleep(0.05)
     assert [one.size for one in stamps.verified()] == [len(LOG.entries), len(rooted_log(9).entries)]

@@ -22,7 +22,7 @@ from regalia.ledger import ledger as ledger_module
 from regalia.storage import SchemaUnknown
 
 
-async def until(condition: Callable[[], bool], seconds: float = 60) -> None:
+async def until(condition: Callable[[], bool], seconds: float = 200) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline

@@ -60,7 +60,7 @@ class House:
         with socket.create_connection(("127.0.0.1", self.server.port)) as connection:
             connection.sendall(head.encode() + content)
             connection.settimeout(0.05)
-            deadline = time.monotonic() + 120
+            deadline = time.monotonic() + 200
             while not ready(received):
                 assert time.monotonic() < deadline, received
                 try:
@@ -95,7 +95,7 @@ class House:
 
 
 def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 200
     while not condition():
         assert time.monotonic() < deadline, "it did not come true"
         time.sleep(0.1)
@@ -116,7 +116,7 @@ def house(fake_engine: FakeEngine, tmp_path_factory: pytest.TempPathFactory) -> 
 def decoded(server: Server, model: str) -> int:
     """How many tokens llama.cpp's busy slots have sampled."""
     lent = json.loads((server.data_dir / "run" / f"llama-{model}.json").read_bytes())
-    with httpx.Client(transport=httpx.HTTPTransport(uds=lent["socket"])) as client:
+    with httpx.Client(transport=httpx.HTTPTransport(uds=lent["socket"]), timeout=60) as client:
         slots = client.get("http://engine/slots").json()
     return sum(slot["next_token"][0]["n_decoded"] for slot in slots if slot["is_processing"])
 

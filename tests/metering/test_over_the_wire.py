@@ -41,7 +41,7 @@ def new_key(server: Server, project: str = "default") -> tuple[str, dict[str, st
 
 def noticed(server: Server, key: dict[str, str], until: Callable[[httpx.Response], bool]) -> httpx.Response:
     """Call with the key until a change has been noticed, which takes less than a second."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 200
     with server.http() as client:
         while True:
             reply = client.post("/v1/chat/completions", json=CHAT, headers=key)
@@ -100,7 +100,7 @@ def test_a_budget_in_a_currency_that_a_model_has_no_price_in_refuses_it(house: S
 def test_the_engine_is_held_to_what_was_reserved(house: Server) -> None:
     """A request without a limit gets one, so that an answer can't exceed a hard budget."""
     name, key = new_key(house)
-    ask(house, "POST", "/budgets", {"scope": "key", "subject": name, "amount": "8000", "period": "day"})
+    ask(house, "POST", "/budgets", {"scope": "key", "subject": name, "amount": "8000", "period": "total"})
     ask(house, "POST", "/limits", {"scope": "key", "subject": name, "requests": 1000})
     noticed(house, key, lambda reply: "x-ratelimit-limit-requests" in reply.headers)
     body = {"model": "fake", "messages": CHAT["messages"], "fake": {"words": 5000}}
@@ -179,7 +179,7 @@ def test_while_the_database_is_gone_no_call_passes_and_afterwards_nothing_differ
         while time.monotonic() < began + 4.5:
             assert server.post("/v1/chat/completions", CHAT).status == 503
         cluster.start()
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + 200
         while server.post("/v1/chat/completions", CHAT).status != 200:
             assert time.monotonic() < deadline, server.tail()
             time.sleep(0.2)

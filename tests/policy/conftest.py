@@ -10,6 +10,7 @@ import pytest
 import pytest_asyncio
 
 from policy.policy_kit import PRINCIPAL, Listener, OnePolicy, Parrot, Queue, compiled
+from ports import free_port
 from regalia.errors import ApiError
 from regalia.fleet import Fleet
 from regalia.gateway import ROUTES, Gateway, Metrics
@@ -18,7 +19,7 @@ from regalia.identity import Pseudonyms
 from regalia.ledger import Entry, KeyFiles, Ledger, create_keys
 from regalia.metering import Metering
 from regalia.storage import open_database, upgrade
-from serving import Server, ServerFactory, background, free_port
+from serving import Server, ServerFactory, background
 
 BY_NAME = {route.name: route for route in ROUTES}
 

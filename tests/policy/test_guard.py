@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import time
 from typing import Any
 
 import pytest
@@ -97,10 +96,8 @@ async def test_a_megabyte_is_looked_at_in_pieces_that_share_their_edges() -> Non
         assert any(word in piece for _, piece in pieces(text))
         assert all(len(piece) <= MAX_TEXT for _, piece in pieces(text))
     policy = compiled({**rail("flag"), "detector": {"use": "words", "options": {"words": {"a": word}}}})
-    begun = time.monotonic()
     found = scan_quick(policy.rules, Facts(), [Text(text, frozenset({"input"}))])["flag-it"]
     assert [(hit.finding.start, hit.finding.end) for hit in found.hits] == [(at, at + 400)]
-    assert time.monotonic() - begun < 60
 
 
 async def test_a_long_prompt_does_not_stop_the_loop(house: House) -> None:

@@ -58,7 +58,7 @@ def test_a_request_is_answered_after_another_person_has_released_it(
     assert fetch(live, ident).status == 409
     ask(live, "POST", f"/reviews/{ident}/release", status=403)  # an owner is no reviewer
     where = ["--data-dir", str(live.data_dir), "--api-key", reviewer, "--base-url", live.url, "--json"]
-    assert [row["id"] for row in command("reviews", "list", *where).json] == [ident]
+    assert ident in [row["id"] for row in command("reviews", "list", *where).json]
     assert WORD in ask(live, "GET", f"/reviews/{ident}/content", key=reviewer)["request"]
     ask(
         live, "POST", f"/reviews/{ident}/edit", {"text": "no"}, key=reviewer, status=409
@@ -177,7 +177,7 @@ def test_the_caller_is_called_back_with_the_id_alone(
     reply = chat(live, app, WORD, metadata={"regalia_callback": url})
     ident = reply.json["review"]["id"]
     ask(live, "POST", f"/reviews/{ident}/release", key=reviewer)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 200
     while not told and time.monotonic() < deadline:
         time.sleep(0.05)
     assert told == [{"review": ident, "state": "released"}]
@@ -189,7 +189,7 @@ def test_a_released_answer_counts_against_the_budgets_of_who_fetches_it(live: Se
     ident = held(live, poor, "input")["id"]
     budget = {"scope": "key", "subject": name, "amount": "1", "period": "total"}
     ask(live, "POST", "/budgets", budget)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 200
     while (reply := chat(live, poor, "Hello.")).status != 429:  # processes look at budgets now and then
         assert time.monotonic() < deadline, reply.body
     ask(live, "POST", f"/reviews/{ident}/release", key=reviewer)

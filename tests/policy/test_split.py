@@ -30,7 +30,7 @@ def deltas(sent: bytes, index: int = 0) -> str:
 
 
 @pytest.mark.parametrize("route", ["chat.completions", "completions", "responses"])
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 async def test_a_stream_cut_anywhere_says_what_the_whole_answer_says(
     house: House, route: str, data: st.DataObject

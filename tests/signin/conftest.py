@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from serving import FakeEngine, Server, ServerFactory, free_port
+from ports import free_port
+from serving import FakeEngine, Server, ServerFactory
 from signin.providing import Provider, install
 
 SCIM_TOKEN = "a token of the tests that is long enough"

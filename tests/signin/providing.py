@@ -21,7 +21,8 @@ import httpx
 from cryptography.hazmat.primitives.asymmetric import rsa
 from joserfc import jwk
 
-from serving import ROOT, background, free_port
+from ports import free_port
+from serving import ROOT, background, repeated
 
 SOURCES = Path(__file__).with_name("oidc_provider")
 INSTALLED = ROOT / "build" / "oidc_node"
@@ -40,7 +41,7 @@ def install(npm: Path) -> Path:
             shutil.copy2(source, INSTALLED)
         if not stamp.exists() or stamp.read_bytes() != locked:
             command = [str(npm), "ci", "--silent", "--no-audit", "--no-fund", "--ignore-scripts"]
-            subprocess.run(command, cwd=INSTALLED, check=True, timeout=300)
+            repeated(lambda: subprocess.run(command, cwd=INSTALLED, check=True, timeout=200))
             stamp.write_bytes(locked)
     return INSTALLED
 
@@ -132,8 +133,12 @@ class Provider:
             "code_verifier": verifier,
             "resource": audience,
         }
-        reply = httpx.post(f"{self.issuer}/token", data=form, trust_env=False).raise_for_status()
+        reply = httpx.post(f"{self.issuer}/token", data=form, trust_env=False, timeout=60).raise_for_status()
         return str(reply.json()["access_token"])
+
+
+# Node.js closes a connection after five seconds without a request, perhaps just when the next one is sent.
+KEPT = httpx.Limits(keepalive_expiry=2)
 
 
 class Browser:
@@ -154,7 +159,9 @@ class Browser:
         """The client that has the cookies of a URL's origin."""
         origin = "://".join(urlsplit(url)[:2])
         if origin not in self._clients:
-            self._clients[origin] = httpx.Client(trust_env=False, timeout=30, follow_redirects=False)
+            self._clients[origin] = httpx.Client(
+                trust_env=False, timeout=60, follow_redirects=False, limits=KEPT
+            )
         return self._clients[origin]
 
     def go(self, url: str, account: str = "", stop: str = "", form: dict[str, str] | None = None) -> str:

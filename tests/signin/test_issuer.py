@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
+from ports import free_port
 from regalia.config import IdentityProvider
 from regalia.identity.signin.discovery import read_metadata
 from regalia.identity.signin.errors import ProviderUnusable
 from regalia.identity.signin.issuer import FRESH_S, ROTATION_S, STALE_S, Issuer
-from serving import free_port
 from signin.conftest import ACCOUNTS
 from signin.providing import Provider, new_key
 

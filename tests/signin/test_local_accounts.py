@@ -198,7 +198,9 @@ def test_an_account_is_added_used_reset_and_disabled_on_a_running_server(site: S
 
 def test_accounts_are_for_owners_to_manage(site: Site) -> None:
     token = site.alpha.access_token("amina")
-    reply = httpx.get(f"{site.url}/v1/regalia/accounts", headers={"authorization": f"Bearer {token}"})
+    reply = httpx.get(
+        f"{site.url}/v1/regalia/accounts", headers={"authorization": f"Bearer {token}"}, timeout=60
+    )
     assert reply.status_code == 403
 
 

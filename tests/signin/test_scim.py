@@ -141,7 +141,7 @@ def test_whatever_comes_is_read_or_refused(document: Any) -> None:
 @pytest.fixture(scope="module")
 def client(site: Site) -> Iterator[httpx.Client]:
     headers = {"authorization": f"Bearer {SCIM_TOKEN}", "content-type": "application/scim+json"}
-    with httpx.Client(base_url=f"{site.url}/scim/v2", headers=headers, timeout=30) as made:
+    with httpx.Client(base_url=f"{site.url}/scim/v2", headers=headers, timeout=60) as made:
         yield made
 
 
@@ -229,6 +229,6 @@ def test_the_service_describes_itself_and_takes_one_token(site: Site, client: ht
             ("PATCH", "/Users/x"),
             ("DELETE", "/Groups/x"),
         ):
-            reply = httpx.request(method, f"{site.url}/scim/v2{path}", headers=headers)
+            reply = httpx.request(method, f"{site.url}/scim/v2{path}", headers=headers, timeout=60)
             assert reply.status_code == 401, (method, path)
             assert reply.json()["schemas"] == ["urn:ietf:params:scim:api:messages:2.0:Error"]
