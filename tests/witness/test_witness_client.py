@@ -56,14 +56,14 @@ class Setting:
         return log.signed()
 
     @asynccontextmanager
-    async def cosigner(self, deadline_s: float = 10.0) -> AsyncIterator[Cosigner]:
+    async def cosigner(self, deadline_s: float = 200.0) -> AsyncIterator[Cosigner]:
         cosigner = Cosigner(self.policy, Folder(self.base / "log"), self.remembered, deadline_s=deadline_s)
         try:
             yield cosigner
         finally:
             await cosigner.close()
 
-    async def once(self, size: int | None = None, deadline_s: float = 10.0) -> CosignResult:
+    async def once(self, size: int | None = None, deadline_s: float = 200.0) -> CosignResult:
         async with self.cosigner(deadline_s) as cosigner:
             return await cosigner.cosign(self.publish(size))
 
@@ -122,6 +122,9 @@ async def test_a_log_set_back_or_forked_is_contradicted_by_what_witnesses_hold(b
         for size in (600, 650):
             fork = log.fork(550, size - 550)
             assert "another root" in contradiction(fork.checkpoint(), fork.node, sighting)
+        later = log.fork(620, 30)  # after what was witnessed, so that only its tiles can tell
+        assert contradiction(later.checkpoint(), later.node, sighting) == ""
+        assert "do not lead to the root" in contradiction(later.checkpoint(), log.node, sighting)
 
 
 async def test_one_witness_lost_is_reported_and_the_other_still_cosigns(
@@ -166,7 +169,7 @@ async def answering(handler: Handler) -> AsyncIterator[str]:
         await runner.cleanup()
 
 
-async def asked(tmp_path: Path, handler: Handler, deadline_s: float = 10.0) -> CosignResult:
+async def asked(tmp_path: Path, handler: Handler, deadline_s: float = 200.0) -> CosignResult:
     """What comes of asking a witness that answers so."""
     log = a_log(10)
     async with answering(handler) as url:

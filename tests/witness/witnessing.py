@@ -11,13 +11,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from ports import free_port
 from regalia.witness.request import AddCheckpoint, build_request
 from regalia.witness.witness import Witness
 from regalia_verify.note import SignedNote
-from serving import ROOT, free_port
+from serving import ROOT
 from verify.paper_log import ORIGIN, PaperLog, Signer
 
-START_S = 60
+START_S = 200
 COMMAND = [sys.executable, "-c", "from regalia.cli.witness import app; app()"]
 
 
@@ -127,10 +128,10 @@ class Served:
     def stop(self) -> int:
         """SIGTERM; the exit status."""
         self.process.terminate()
-        return self.process.wait(30)
+        return self.process.wait(200)
 
     def _exchange(self, method: str, path: str, body: bytes | None) -> tuple[int, str, bytes]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=200)
         try:
             connection.request(method, path, body)
             reply = connection.getresponse()
