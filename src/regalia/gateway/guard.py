@@ -418,14 +418,18 @@ def _told(ran: Ran, side: HeldSide) -> dict[str, Any]:
     return told
 
 
+_TOKENS = ("logprobs", "prompt_logprobs", "token_ids", "prompt_token_ids", "tokens", "__verbose")
+
+
 def drop_logprobs(answer: dict[str, Any]) -> None:
-    """An edited text's tokens would tell what was taken out of it."""
+    """An edited text's tokens would tell what was taken out of it; some engines give their ids, too."""
     stack: list[Any] = [answer]
     while stack:
         node = stack.pop()
         if type(node) is dict:
-            if node.get("logprobs"):
-                node["logprobs"] = None
+            for name in _TOKENS:
+                if node.get(name):
+                    node[name] = None
             stack += node.values()
         elif type(node) is list:
             stack += [item for item in node if type(item) is dict or type(item) is list]

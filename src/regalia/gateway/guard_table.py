@@ -23,7 +23,8 @@ Events = Literal["", "chunks", "responses"]
 class Row(msgspec.Struct, frozen=True):
     """How a route is guarded.
 
-    `events` is the shape of its stream, "" where it has none. `answers` are the sides of its answer's text.
+    `events` is the shape of its stream, "" where it has none. `answers` are the sides of its answer's text,
+    `calls` those of tool calls in it.
     Where the answer is `numbers`, what they say was in the request and was looked at there: only rails that
     need no text remain.
     """
@@ -31,6 +32,7 @@ class Row(msgspec.Struct, frozen=True):
     route: str
     events: Events = ""
     answers: frozenset[str] = OUTPUT
+    calls: frozenset[str] = OUTPUT_CALLS
     numbers: bool = False
 
 
@@ -43,7 +45,7 @@ TABLE = {
         Row("embeddings", numbers=True),
         Row("tokenize", numbers=True),
         # What token ids say is known only when they have been turned into text: it is looked at then.
-        Row("detokenize", "", BOTH),
+        Row("detokenize", "", BOTH, BOTH | OUTPUT_CALLS),
     )
 }
 if TABLE.keys() != {route.name for route in ROUTES}:
@@ -52,10 +54,20 @@ if TABLE.keys() != {route.name for route in ROUTES}:
     )
 
 
+UNREADABLE = (
+    "prompt_embeds", "prompt_token_ids", "input_ids", "input_embeds", "token_ids", "chat_template",
+)  # fmt: skip
+"""Fields by which engines take what no rail can read: vectors, token ids, programs that write prompts."""
+
+
 def request_texts(route: str, document: dict[str, Any]) -> Found:
     """The texts of a request."""
     found = texts_in(document, INPUT, INPUT_CALLS)
-    if holds_ids(document.get("prompt")) or (route != "detokenize" and holds_ids(document.get("input"))):
+    if (
+        holds_ids(document.get("prompt"))
+        or (route != "detokenize" and holds_ids(document.get("input")))
+        or any(document.get(name) for name in UNREADABLE)
+    ):
         found.add_unreadable(INPUT)
     if not found.texts:  # rails that need no text look at every call
         found.add("", INPUT)
@@ -64,7 +76,7 @@ def request_texts(route: str, document: dict[str, Any]) -> Found:
 
 def answer_texts(row: Row, answer: Any, sources: Sources = NO_SOURCES) -> Found:
     """The texts of an answer, or of an event of a stream, with the sources that it is held against."""
-    found = texts_in(None if row.numbers else answer, row.answers, row.answers | OUTPUT_CALLS)
+    found = texts_in(None if row.numbers else answer, row.answers, row.calls)
     if sources:
         found.texts = [msgspec.structs.replace(text, sources=sources) for text in found.texts]
     if not found.texts:

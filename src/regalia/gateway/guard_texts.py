@@ -1,14 +1,20 @@
 """Where a request and an answer hold text: every string of the document, but for what only steers.
 
-Nothing is looked up by name, so a field that nobody thought of is read like any other. The text parts of one
-message are one text, because the model reads them as one. Walking is iterative: depth costs no stack.
+Nothing is looked up by name, so a field that nobody thought of is read like any other, with its name before
+it: the model, which sees both, may know by the name what the value is. So are long numbers. The text parts of
+one message are one text, because the model reads them as one; where a part ends in the middle of a word they
+are read with a line between them, too, because engines put one there. Walking is iterative: depth costs no
+stack.
 """
 
 import re
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from regalia.policy.redact import Edit, rewrite
+import msgspec
+
+from regalia.policy.redact import Edit, merged, rewrite
 from regalia.policy.scan import Text
 
 INPUT = frozenset({"input"})
@@ -23,10 +29,13 @@ _STEERS = frozenset({
     "tool_call_id", "call_id", "item_id", "tool_choice", "system_fingerprint", "service_tier", "effort",
     "format", "strict",
 })  # fmt: skip
-_STEERING = re.compile(r"[A-Za-z][A-Za-z_.:/-]{0,63}|[A-Za-z][A-Za-z0-9]{0,15}[_-][A-Za-z0-9_-]{1,64}")
+_WORDS = re.compile(r"[A-Za-z][A-Za-z_.:/-]{0,63}")
+_IDENTS = frozenset({"id", "model", "tool_call_id", "call_id", "item_id", "system_fingerprint"})
+_IDENT = re.compile(rf"{_WORDS.pattern}|[A-Za-z][A-Za-z0-9]{{0,15}}[_-][A-Za-z0-9_-]{{1,64}}")
 _MEDIA = frozenset({
     "image_url", "input_audio", "audio", "audio_url", "video_url", "image", "image_data", "file_data", "file",
-    "file_id", "file_url", "multimodal_data",
+    "file_id", "file_url", "multimodal_data", "multi_modal_data", "video", "video_data", "audio_data",
+    "image_embeds", "audio_embeds",
 })  # fmt: skip
 _NUMBERS = frozenset({"logprobs", "top_logprobs", "usage", "timings", "embedding", "tokens", "logit_bias"})
 _FIELDS = _STEERS | _MEDIA | _NUMBERS | frozenset({
@@ -57,39 +66,50 @@ _STEERED = frozenset({
 """Values that steer, and are in nearly every call."""
 
 _CALLS = frozenset({"tool_calls", "function_call"})
+_DATA_URL = re.compile(r"data:[^,]{0,200};base64,", re.IGNORECASE)
+_LONG = 10**6
+"""A number from here on may identify a person: it is read. Token ids are smaller."""
+
 Node = tuple[Any, frozenset[str], bool]
 
 
-class Leaf:
+class Leaf(msgspec.Struct, frozen=True, gc=False):
     """A string of the document: `node[key]`, or a key itself where `named`; it begins `at` of its text."""
 
-    __slots__ = ("at", "key", "named", "node")
-
-    def __init__(self, node: Any, key: Any, at: int = 0, named: bool = False) -> None:
-        self.node = node
-        self.key = key
-        self.at = at
-        self.named = named
+    node: Any
+    key: Any
+    at: int = 0
+    named: bool = False
 
 
 class Found:
     """The texts of a document, and where each of them stands."""
 
-    __slots__ = ("leaves", "texts")
+    __slots__ = ("_again", "leaves", "texts")
 
     def __init__(self) -> None:
         self.texts: list[Text] = []
-        self.leaves: list[list[Leaf]] = []
+        self.leaves: list[tuple[Leaf, ...]] = []
+        self._again: dict[int, int] = {}
+
+    def add_lines(self, pieces: Sequence[str], sides: frozenset[str]) -> None:
+        """The text that was added last once more, as lines; what is found there is edited in the text."""
+        at, leaves = 0, []
+        for piece, leaf in zip(pieces, self.leaves[-1], strict=True):
+            leaves.append(Leaf(leaf.node, leaf.key, at))
+            at += len(piece) + 1
+        self._again[len(self.texts)] = len(self.texts) - 1
+        self.add("\n".join(pieces), sides, *leaves)
 
     def add(self, text: str, sides: frozenset[str], *leaves: Leaf) -> None:
         """A text that can be read."""
         self.texts.append(Text(text, sides))
-        self.leaves.append(list(leaves))
+        self.leaves.append(leaves)
 
     def add_unreadable(self, sides: frozenset[str]) -> None:
         """Something that the model is given, or gives, and no rail can read."""
         self.texts.append(Text("", sides, readable=False))
-        self.leaves.append([])
+        self.leaves.append(())
 
     def spells_json(self, number: int) -> bool:
         """Whether a text is JSON itself: the arguments of a tool call."""
@@ -97,8 +117,21 @@ class Found:
 
     def apply(self, edits: Mapping[int, Sequence[Edit]]) -> None:
         """Make the edits, by the texts' numbers, in the document."""
-        for number in sorted(edits, reverse=True):  # values before their keys
-            self._apply(number, edits[number])
+        made = dict(edits)
+        for lines, joined in self._again.items():
+            if lines in made:
+                moved = self._without_breaks(lines, made.pop(lines))
+                made[joined] = merged([*made.get(joined, ()), *moved])
+        for number in sorted(made, reverse=True):  # values before their keys
+            self._apply(number, made[number])
+
+    def _without_breaks(self, number: int, edits: Sequence[Edit]) -> list[Edit]:
+        """The edits of lines as those of the text without the breaks between them."""
+        begins = [leaf.at for leaf in self.leaves[number]]
+        return [
+            (start - bisect_right(begins, start) + 1, end - bisect_right(begins, end - 1) + 1, instead)
+            for start, end, instead in edits
+        ]
 
     def _apply(self, number: int, edits: Sequence[Edit]) -> None:
         for leaf in self.leaves[number]:
@@ -107,8 +140,12 @@ class Found:
                 items = [(renamed if key == leaf.key else key, value) for key, value in leaf.node.items()]
                 leaf.node.clear()
                 leaf.node.update(items)
-            else:
-                leaf.node[leaf.key] = rewrite(leaf.node[leaf.key], edits, leaf.at)
+                continue
+            value = leaf.node[leaf.key]
+            text = value if type(value) is str else _spelled(value)
+            rewritten = rewrite(text, edits, leaf.at)
+            if rewritten != text:
+                leaf.node[leaf.key] = rewritten
 
 
 def texts_in(document: Any, sides: frozenset[str], calls: frozenset[str]) -> Found:
@@ -116,21 +153,31 @@ def texts_in(document: Any, sides: frozenset[str], calls: frozenset[str]) -> Fou
     found = Found()
     stack: list[Node] = [(document, sides, False)]
     while stack:
-        node = stack.pop()
-        if type(node[0]) is list:
-            _walk_list(found, stack, *node)
-        elif type(node[0]) is dict:
-            _walk_object(found, stack, calls, *node)
+        node, here, joined = stack.pop()
+        if type(node) is dict:
+            _walk_object(found, stack, calls, node, here, joined)
+        elif type(node) is list:
+            _walk_list(found, stack, node, here, joined)
     return found
 
 
 def _walk_list(found: Found, stack: list[Node], node: list[Any], here: frozenset[str], joined: bool) -> None:
+    numbers: list[Leaf] = []
+    spelled: list[str] = []
+    at = 0
     for number, value in enumerate(node):
-        if type(value) is str:
-            if value:
+        kind = type(value)
+        if kind is str:
+            if value and not joined:
                 found.add(value, here, Leaf(node, number))
-        elif type(value) is dict or type(value) is list:
+        elif kind is dict or kind is list:
             stack.append((value, here, joined))
+        elif (kind is int or kind is float) and not -_LONG < value < _LONG:
+            numbers.append(Leaf(node, number, at))
+            spelled.append(_spelled(value))
+            at += len(spelled[-1]) + 2
+    if numbers:
+        found.add(", ".join(spelled), here, *numbers)
 
 
 def _walk_object(
@@ -147,20 +194,48 @@ def _walk_object(
     joins = type(parts) is list and "role" in node and _join(found, parts, here)
     for key, value in node.items():
         meaning = _MEANING.get(key)
-        if meaning is None and len(key) > 3:
-            found.add(key, here, Leaf(node, key, named=True))
+        if meaning is None:
+            _add_unknown(found, node, key, value, here)
         kind = type(value)
         if meaning == _MEDIUM and value:
             found.add_unreadable(here)
         elif kind is str:
             if (
                 value
+                and meaning is not None
                 and not (joined and key == "text")
-                and not (meaning == _STEER and (value in _STEERED or _STEERING.fullmatch(value)))
+                and not (meaning == _STEER and (value in _STEERED or steers(key, value)))
             ):
                 found.add(value, here, Leaf(node, key))
-        elif (kind is dict or kind is list) and meaning != _NUMBER:
+        elif (kind is dict or kind is list) and (meaning != _NUMBER or _is_told(value, here)):
             stack.append((value, _beneath(key, here, calls), joins and key == "content"))
+
+
+def _add_unknown(found: Found, node: dict[str, Any], key: str, value: Any, here: frozenset[str]) -> None:
+    """A field of a name that the API does not have: the name, and its value where that is one."""
+    kind = type(value)
+    if kind is str and value:
+        if _DATA_URL.match(value):
+            found.add_unreadable(here)
+        at = len(key) + 2
+        found.add(f"{key}: {value}", here, Leaf(node, key, at), Leaf(node, key, named=True))
+    elif (kind is int or kind is float) and not -_LONG < value < _LONG:
+        at = len(key) + 2
+        found.add(f"{key}: {_spelled(value)}", here, Leaf(node, key, at), Leaf(node, key, named=True))
+    elif len(key) > 3:
+        found.add(key, here, Leaf(node, key, named=True))
+
+
+def _spelled(number: float) -> str:
+    """A number as the digits that a model would read."""
+    return str(int(number)) if type(number) is float and number.is_integer() else str(number)
+
+
+def _is_told(value: Any, here: frozenset[str]) -> bool:
+    """Whether a caller may have put more than numbers under a name that stands for numbers in answers."""
+    if "input" not in here:
+        return False
+    return type(value) is dict or not set(map(type, value)) <= {int, float}
 
 
 def _beneath(key: str, here: frozenset[str], calls: frozenset[str]) -> frozenset[str]:
@@ -181,7 +256,10 @@ def sides_of(texts: Sequence[Text]) -> frozenset[str]:
 
 def steers(key: Any, value: str) -> bool:
     """Whether a string only steers: a role, a type, an id."""
-    return key in _STEERS and (value in _STEERED or _STEERING.fullmatch(value) is not None)
+    if key not in _STEERS:
+        return False
+    shape = _IDENT if key in _IDENTS else _WORDS
+    return value in _STEERED or shape.fullmatch(value) is not None
 
 
 def _sides(node: dict[str, Any], here: frozenset[str], calls: frozenset[str]) -> frozenset[str]:
@@ -196,17 +274,23 @@ def _sides(node: dict[str, Any], here: frozenset[str], calls: frozenset[str]) ->
 
 def _join(found: Found, parts: list[Any], here: frozenset[str]) -> bool:
     """The text parts of one message as one text; False where they are no parts."""
-    leaves, pieces, at = [], [], 0
-    for part in parts:
-        if type(part) is not dict:
+    leaves: list[Leaf] = []
+    pieces: list[str] = []
+    at, cut = 0, False
+    for number, part in enumerate(parts):
+        kind = type(part)
+        if kind is not dict and kind is not str:
             return False
-        text = part.get("text")
-        if type(text) is str:
-            leaves.append(Leaf(part, "text", at))
+        text = part if kind is str else part.get("text")
+        if type(text) is str and text:
+            leaves.append(Leaf(parts, number, at) if kind is str else Leaf(part, "text", at))
+            cut = cut or bool(pieces and pieces[-1][-1].isalnum() and text[0].isalnum())
             pieces.append(text)
             at += len(text)
     if at:
         found.add("".join(pieces), here, *leaves)
+        if cut:
+            found.add_lines(pieces, here)
     return True
 
 

@@ -43,7 +43,7 @@ _AGAINST_OTHER = (
     "طلب", "فاتورة", "الفاتورة", "شحنة", "الشحنة", "مرجع", "المرجع", "تذكرة", "معاملة", "المعاملة", "حساب",
     "الحساب", "تسلسلي", "订单", "发票", "快递", "流水号", "訂單",
 )  # fmt: skip
-_SUFFIX = r"(?:[ ](?:id|no|nr|number|num|code|ref|reference|nummer|nombor|nomor))?[.:#]?"
+_SUFFIX = r"(?:[ _-]?(?:id|no|nr|number|num|code|ref|reference|nummer|nombor|nomor))?[.:#]?"
 _THINGS = (
     "customer|client|session|device|product|user|item|request|message|job|task|process|thread|record|file|page|post|"
     "video|channel|group|event|node|server|host|document|policy|contract|application|chat|run|test|image|object|row|"
@@ -53,8 +53,13 @@ _OF_THINGS = rf"(?<!{_LETTER})(?:{_THINGS})[ _-](?:id|no|number|num|nr)[.:#]?(?!
 
 
 def pattern(latin: Iterable[str], other: Iterable[str] = (), suffix: str = "") -> re.Pattern[str]:
-    """Terms as one expression: those in Latin script as whole words, the others wherever they stand."""
-    words = "|".join(re.escape(term) for term in sorted(latin, key=len, reverse=True))
+    """Terms as one expression: those in Latin script as whole words, the others wherever they stand.
+
+    Words of a term may be joined as names of fields join them: `national_id`, `nationalId`.
+    """
+    words = "|".join(
+        re.escape(term).replace(r"\ ", "[ _-]?") for term in sorted(latin, key=len, reverse=True)
+    )
     found = rf"(?<!{_LETTER})(?:{words}){suffix}(?!{_LETTER})"
     rest = "|".join(re.escape(term) for term in sorted(other, key=len, reverse=True))
     return re.compile(f"{found}|{rest}" if rest else found)

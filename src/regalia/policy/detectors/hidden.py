@@ -26,6 +26,7 @@ _ANY = re.compile(
     "\ufeff\uffa0\U000e0000-\U000e01ef]"
 )
 _FLAG = "\U0001f3f4"
+_FLAG_TAGS = re.compile("\U000e0067\U000e0062[\U000e0061-\U000e007a]{0,3}\U000e007f")
 _SCORES = {"tag": 0.95, "bidi": 0.6, "variation": 0.8, "invisible": 0.6}
 
 
@@ -42,7 +43,7 @@ class Hidden:
         found = []
         for match in _HIDDEN.finditer(text):
             kind = match.lastgroup or ""
-            if kind == "tag" and text[match.start() - 1 : match.start()] == _FLAG:
+            if kind == "tag" and _is_flag(text, match):
                 continue  # flags of England, Scotland and Wales are spelt in tags
             if kind == "bidi" and _is_isolated_pair(match.group()):
                 continue
@@ -50,6 +51,13 @@ class Hidden:
                 Finding(f"unicode.{kind}", match.start(), match.end(), _SCORES[kind], "format", NAME)
             )
         return found
+
+
+def _is_flag(text: str, match: re.Match[str]) -> bool:
+    """Whether tags spell a flag of a part of the United Kingdom, and nothing else."""
+    return (
+        text[match.start() - 1 : match.start()] == _FLAG and _FLAG_TAGS.fullmatch(match.group()) is not None
+    )
 
 
 def _is_isolated_pair(controls: str) -> bool:
