@@ -272,7 +272,7 @@ def test_syslog_over_tcp_is_framed(log: PaperLog) -> None:
         thread = threading.Thread(target=receive, daemon=True)
         thread.start()
         run_out(log, f"syslog+tcp://127.0.0.1:{server.getsockname()[1]}")
-        thread.join(20)
+        thread.join(200)
     found = []
     while received:
         length, _, rest = bytes(received).partition(b" ")
@@ -287,7 +287,7 @@ def test_syslog_in_datagrams(tmp_path: Path, kind: str) -> None:
     family = socket.AF_INET if kind == "udp" else socket.AF_UNIX
     with socket.socket(family, socket.SOCK_DGRAM) as server:
         server.bind(("127.0.0.1", 0) if kind == "udp" else str(tmp_path / "log.sock"))
-        server.settimeout(10)
+        server.settimeout(120)
         where = f"//127.0.0.1:{server.getsockname()[1]}" if kind == "udp" else f"{tmp_path}/log.sock"
         run_out(log, f"syslog+{kind}:{where}")
         found = [json.loads(server.recv(65536).partition(b"\xef\xbb\xbf")[2]) for _ in range(5)]

@@ -13,7 +13,7 @@ import httpx
 import pytest
 import yaml
 
-from serving import Exchange, FakeEngine, Server, ServerFactory, regalia, verify
+from serving import PATIENCE_S, Exchange, FakeEngine, Server, ServerFactory, regalia, verify
 
 
 def test_init_prints_the_key_once_and_keeps_secrets_private(tmp_path: Path) -> None:
@@ -38,17 +38,17 @@ def test_init_does_not_overwrite_an_instance(tmp_path: Path) -> None:
 
 
 def test_serving_an_absent_instance_says_what_to_do(tmp_path: Path) -> None:
-    done = regalia("serve", "--data-dir", str(tmp_path / "none"), "--port", "0", check=False, timeout=30)
+    done = regalia("serve", "--data-dir", str(tmp_path / "none"), "--port", "0", check=False)
     assert done.returncode != 0
     assert "regalia init" in done.stderr
     assert "Traceback" not in done.stderr
 
 
 def test_health_readiness_and_metrics(server: Server) -> None:
-    assert httpx.get(f"{server.url}/healthz").status_code == 200
-    assert httpx.get(f"{server.url}/readyz").status_code == 200
+    assert httpx.get(f"{server.url}/healthz", timeout=60).status_code == 200
+    assert httpx.get(f"{server.url}/readyz", timeout=60).status_code == 200
     server.chat()
-    metrics = httpx.get(f"{server.url}/metrics")
+    metrics = httpx.get(f"{server.url}/metrics", timeout=60)
     assert metrics.headers["content-type"].startswith("text/plain")
     assert re.search(r'^regalia_calls_total\{.*outcome="answered".*\} [1-9]', metrics.text, re.MULTILINE)
     assert re.search(r"^regalia_log_entries [1-9]", metrics.text, re.MULTILINE)
@@ -56,7 +56,7 @@ def test_health_readiness_and_metrics(server: Server) -> None:
 
 
 def test_the_openapi_document_describes_every_route(server: Server) -> None:
-    document = httpx.get(f"{server.url}/openapi.json").json()
+    document = httpx.get(f"{server.url}/openapi.json", timeout=60).json()
     assert document["openapi"].startswith("3.")
     described = set(document["paths"])
     assert described >= {
@@ -81,7 +81,7 @@ def test_the_openapi_document_describes_every_route(server: Server) -> None:
 
 
 def test_the_docs_page_uses_local_files_only(server: Server) -> None:
-    page = httpx.get(f"{server.url}/docs")
+    page = httpx.get(f"{server.url}/docs", timeout=60)
     assert page.status_code == 200
     assert page.headers["content-type"].startswith("text/html")
     loaded = re.findall(r"""(?:src|href|action)\s*=\s*["']?([^"'\s>]+)""", page.text)
@@ -97,10 +97,10 @@ def test_a_call_belongs_to_its_owner_and_has_an_id(server: Server) -> None:
     assert later.call > exchange.call
 
 
-def _wait_for_a_stream(engine: FakeEngine) -> None:
-    """Return once the engine sends a stream."""
-    deadline = time.monotonic() + 60
-    while not engine.open_streams():
+def _wait_for_a_call(engine: FakeEngine, before: int) -> None:
+    """Return once the engine has been asked more often than before."""
+    deadline = time.monotonic() + PATIENCE_S
+    while engine.asked() == before:
         assert time.monotonic() < deadline
         time.sleep(0.02)
 
@@ -110,18 +110,21 @@ def test_sigterm_drains(new_server: ServerFactory, fake_engine: FakeEngine) -> N
     answers: list[Exchange] = []
 
     def ask() -> None:
-        answers.append(server.chat(stream=True, max_tokens=20, fake={"delay_ms": 200, "words": 20}))
+        answers.append(server.chat(stream=True, fake={"hold": "drained"}))
 
+    before = fake_engine.asked()
     asking = threading.Thread(target=ask)
     asking.start()
-    _wait_for_a_stream(fake_engine)
+    _wait_for_a_call(fake_engine, before)
     assert server.process is not None
     server.process.send_signal(signal.SIGTERM)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE_S
     with pytest.raises(httpx.TransportError):  # no new connection is taken
         while time.monotonic() < deadline:
             httpx.get(f"{server.url}/healthz", timeout=60)
-    asking.join(60)
+    assert server.process.poll() is None, "it did not wait for the stream's end"
+    fake_engine.release("drained")
+    asking.join(PATIENCE_S)
     assert answers[0].body.endswith(b"data: [DONE]\n\n")
     assert server.stop() == 0
     server.start()
@@ -140,13 +143,15 @@ def test_the_drain_is_bounded(new_server: ServerFactory, fake_engine: FakeEngine
         except httpx.TransportError:
             answers.append(b"")
 
+    before = fake_engine.asked()
     asking = threading.Thread(target=ask)
     asking.start()
-    _wait_for_a_stream(fake_engine)
-    assert server.stop(90) == 0, "it did not wait for the stream's end, and ended by itself"
-    asking.join(60)
+    _wait_for_a_call(fake_engine, before)
+    assert server.stop(PATIENCE_S) == 0, "it did not wait for the stream's end, and ended by itself"
+    asking.join(PATIENCE_S)
     assert b"[DONE]" not in answers[0]
     server.start()
+    server.wait_closed()
     kinds = [record["kind"] for record in server.records()]
     assert kinds.count("call.admitted") == sum(
         kinds.count(kind) for kind in ("call.failed", "call.aborted", "call.cancelled", "call.answered")
@@ -199,10 +204,10 @@ def test_log_policy_is_what_the_server_signs_with(server: Server, tmp_path: Path
 
 
 def test_published_files_say_how_long_they_may_be_cached(server: Server) -> None:
-    checkpoint = httpx.get(f"{server.url}/log/checkpoint")
+    checkpoint = httpx.get(f"{server.url}/log/checkpoint", timeout=60)
     assert checkpoint.headers["content-type"].startswith("text/plain")
     assert "immutable" not in checkpoint.headers.get("cache-control", "")
-    entries = httpx.get(f"{server.url}/log/tile/entries/000.p/1")
+    entries = httpx.get(f"{server.url}/log/tile/entries/000.p/1", timeout=60)
     assert entries.status_code == 200
     assert entries.headers["content-type"] == "application/octet-stream"
     assert "immutable" in entries.headers["cache-control"]
@@ -215,7 +220,7 @@ def serve_once(
     config = server.data_dir.with_name("config.yaml")
     config.write_text(file if isinstance(file, str) else yaml.safe_dump(file or {}))
     command = ("serve", "--data-dir", str(server.data_dir), "--config", str(config), *arguments)
-    return regalia(*command, check=False, timeout=30, env=env)
+    return regalia(*command, check=False, env=env)
 
 
 @pytest.mark.parametrize(

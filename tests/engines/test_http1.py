@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from regalia.engines import Endpoint, EngineBroken, EngineClient, EngineUnavailable, Timeouts
 from regalia.engines.http1 import Connection, ConnectionBroken
 
-QUICK = Timeouts(connect=30.0, first_byte=30.0, between=30.0, total=60.0)
+QUICK = Timeouts(connect=60.0, first_byte=200.0, between=200.0, total=240.0)
 
 
 class Transport(asyncio.Transport):

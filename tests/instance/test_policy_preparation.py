@@ -60,7 +60,7 @@ async def test_examples_are_embedded_without_a_call_also_where_the_engine_comes_
     store: Any = Store()
     book = PolicyBook(DETECTORS, Resources(meaning=Meaning(embed, ["one", "fourteen"])))
     async with PolicyWatch(book, store, lambda: 2).following():
-        await asyncio.wait_for(done.wait(), 60)
+        await asyncio.wait_for(done.wait(), 200)
     assert asked == ["one", "fourteen", "a bet"]
 
 

@@ -56,13 +56,13 @@ def test_each_sign_in_has_a_session_of_its_own(site: Site) -> None:
         first = at.cookies["regalia"]
         browser.go(f"{site.url}/signin/alpha", "amina")
         assert at.cookies["regalia"] != first
-        stale = httpx.get(f"{site.url}/v1/regalia/session", cookies={"regalia": first})
+        stale = httpx.get(f"{site.url}/v1/regalia/session", cookies={"regalia": first}, timeout=60)
         assert stale.status_code == 401
 
 
 def test_an_access_token_makes_calls_on_the_record(site: Site) -> None:
     token = site.alpha.access_token("amina")
-    with httpx.Client(base_url=site.url, headers={"authorization": f"Bearer {token}"}) as client:
+    with httpx.Client(base_url=site.url, headers={"authorization": f"Bearer {token}"}, timeout=60) as client:
         body = {"model": "fake", "messages": [{"role": "user", "content": "hello"}]}
         reply = client.post("/v1/chat/completions", json=body)
         assert reply.status_code == 200, reply.text
@@ -71,19 +71,15 @@ def test_an_access_token_makes_calls_on_the_record(site: Site) -> None:
 
 
 def published(site: Site) -> bytes:
-    """Every file of the published log."""
-    folder = site.server.data_dir / "log" / "tile" / "entries"
-    return b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
+    """Every record until now."""
+    return "\n".join(json.dumps(record, separators=(",", ":")) for record in site.server.records()).encode()
 
 
 def test_signing_in_is_on_record_under_pseudonyms(site: Site) -> None:
     with signed_in(site, "chen") as browser:
         mark = session(site, browser).json()["id"].encode()
-    deadline = time.monotonic() + 30
-    while mark not in published(site):
-        assert time.monotonic() < deadline, "the sign-in was not published"
-        time.sleep(0.1)
     text = published(site)
+    assert mark in text
     assert b'"kind":"admin.signed_in"' in text
     assert b'"kind":"admin.user_provisioned"' in text
     for secret in (b"chen", b"health.example", site.alpha.config["client_secret"].encode()):
@@ -108,11 +104,11 @@ def test_signing_in_is_an_audit_event(site: Site) -> None:
     with signed_in(site, "amina") as browser:
         mark = session(site, browser).json()["id"]
     file = site.server.data_dir.parent / "events.jsonl"
-    deadline = time.monotonic() + 30
-    while mark not in file.read_text():
+    deadline = time.monotonic() + 200
+    while mark not in (text := file.read_text().rpartition("\n")[0]):  # whole lines
         assert time.monotonic() < deadline, "the event did not come"
         time.sleep(0.1)
-    found = [json.loads(line) for line in file.read_text().splitlines()]
+    found = [json.loads(line) for line in text.splitlines()]
     event = next(one for one in found if one.get("session") == {"uid": mark})
     assert (event["class_uid"], event["activity_id"], event["status_id"]) == (3002, 1, 1)
     assert [one["metadata"]["sequence"] for one in found] == list(range(len(found)))
