@@ -2,7 +2,6 @@
 
 import base64
 import json
-import time
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import httpx
@@ -174,7 +173,7 @@ def test_signing_in_leads_back_to_a_page_of_this_server(site: Site) -> None:
 
 def bearer(site: Site, token: str) -> httpx.Response:
     headers = {"authorization": f"Bearer {token}"}
-    return httpx.post(f"{site.url}/v1/chat/completions", json=CHAT, headers=headers, timeout=30)
+    return httpx.post(f"{site.url}/v1/chat/completions", json=CHAT, headers=headers, timeout=60)
 
 
 def test_access_tokens_for_others_are_refused(site: Site) -> None:
@@ -214,12 +213,12 @@ def test_a_person_without_roles_makes_no_calls(site: Site) -> None:
 def test_a_project_of_others_is_not_there(site: Site) -> None:
     token = site.alpha.access_token("amina")
     headers = {"authorization": f"Bearer {token}", "openai-project": "proj_of_others"}
-    assert httpx.get(f"{site.url}/v1/models", headers=headers).status_code == 404
+    assert httpx.get(f"{site.url}/v1/models", headers=headers, timeout=60).status_code == 404
 
 
 def test_pages_run_no_script_and_are_framed_by_nobody(site: Site) -> None:
     for path in ("/signin", "/signin/nobody", "/signin/alpha/callback"):
-        reply = httpx.get(site.url + path)
+        reply = httpx.get(site.url + path, timeout=60)
         policy = reply.headers["content-security-policy"]
         assert "default-src 'none'" in policy
         assert "frame-ancestors 'none'" in policy
@@ -231,19 +230,16 @@ def test_pages_run_no_script_and_are_framed_by_nobody(site: Site) -> None:
 def test_what_comes_back_is_not_shown_as_markup(site: Site) -> None:
     mark = "<b>injected</b>"
     query = {"error": mark, "state": mark, "code": mark}
-    reply = httpx.get(f"{site.url}/signin/alpha/callback", params=query)
+    reply = httpx.get(f"{site.url}/signin/alpha/callback", params=query, timeout=60)
     assert mark not in reply.text
-    reply = httpx.get(f"{site.url}/signin", params={"return_to": f'/"><b>{mark}'})
+    reply = httpx.get(f"{site.url}/signin", params={"return_to": f'/"><b>{mark}'}, timeout=60)
     assert mark not in reply.text
 
 
 def test_refusals_are_on_record(site: Site) -> None:
-    reply = httpx.get(f"{site.url}/signin/alpha/callback", params={"state": "x", "code": "y"})
+    reply = httpx.get(f"{site.url}/signin/alpha/callback", params={"state": "x", "code": "y"}, timeout=60)
     assert reply.status_code == 403
-    deadline = time.monotonic() + 30
-    while b"admin.signin_refused" not in published(site):
-        assert time.monotonic() < deadline, "no refusal was published"
-        time.sleep(0.1)
+    assert b"admin.signin_refused" in published(site)
 
 
 def test_no_secret_is_in_the_servers_output(site: Site) -> None:
