@@ -1,5 +1,6 @@
 """The official `openai` npm package against the real server with the embedded model."""
 
+import fcntl
 import json
 import os
 import shutil
@@ -23,14 +24,16 @@ def package(needs: Callable[[str], Path]) -> Path:
     """The locked package, installed below build/."""
     npm = needs("npm")
     INSTALLED.mkdir(parents=True, exist_ok=True)
-    lock = (SOURCES / "package-lock.json").read_bytes()
-    for source in SOURCES.glob("*.*"):
-        shutil.copy2(source, INSTALLED)
+    locked = (SOURCES / "package-lock.json").read_bytes()
     stamp = INSTALLED / ".installed"
-    if not stamp.exists() or stamp.read_bytes() != lock:
-        install = [str(npm), "ci", "--silent", "--no-audit", "--no-fund", "--ignore-scripts"]
-        repeated(lambda: subprocess.run(install, cwd=INSTALLED, check=True, timeout=200))
-        stamp.write_bytes(lock)
+    with INSTALLED.with_suffix(".lock").open("w") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)  # tests run in several processes
+        for source in SOURCES.glob("*.*"):
+            shutil.copy2(source, INSTALLED)
+        if not stamp.exists() or stamp.read_bytes() != locked:
+            install = [str(npm), "ci", "--silent", "--no-audit", "--no-fund", "--ignore-scripts"]
+            repeated(lambda: subprocess.run(install, cwd=INSTALLED, check=True, timeout=200))
+            stamp.write_bytes(locked)
     return INSTALLED
 
 
