@@ -184,6 +184,25 @@ async def test_nobody_holds_a_key_in_hand_that_can_more_than_they_may_give(world
     assert await refused(tenancy.revoke_key(world.at, admin, boss.key.id)) == (404, "key_not_found")
 
 
+async def test_a_key_in_other_hands_does_not_come_to_more_than_those_may_give(world: World) -> None:
+    admin = await world.person("pat", at("project-admin", project="default"))
+    ann = await world.person("ann", at("member", project="default"))
+    made = await tenancy.create_key(world.at, admin, NewKey("hers", project="default", user=ann.user))
+    await tenancy.give_role(world.at, BOSS, ann.user, at("developer"))  # what pat could give there, too
+    officer = at("data-protection-officer")
+    attempt = tenancy.give_role(world.at, BOSS, ann.user, officer)
+    assert await refused(attempt) == (409, "key_in_other_hands")
+    assert world.of_key(made.secret).roles == {"member", "developer"}
+    directory = frozenset({at_held("auditor")})
+    (error,) = await tenancy.set_roles(world.at, BOSS, ann.user, directory, "oidc:x")
+    assert error.code == "key_in_other_hands"
+    await tenancy.revoke_key(world.at, BOSS, made.key.id)
+    now = world.signed_in(ann.user)
+    own = await tenancy.create_key(world.at, now, NewKey("own", project="default", user=ann.user))
+    await tenancy.give_role(world.at, BOSS, ann.user, officer)
+    assert "data-protection-officer" in world.of_key(own.secret).roles
+
+
 async def test_a_person_makes_and_ends_their_own_keys_and_never_a_wider_one(world: World) -> None:
     ann = await world.person("ann", at("member", project="default"), at("reviewer"))
     made = await tenancy.create_key(world.at, ann, NewKey("laptop", project="default", user=ann.user))

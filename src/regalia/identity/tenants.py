@@ -188,16 +188,18 @@ class Tenants:
 
     def held_within(self, user: str, scope: str, organisation: str, project: str) -> tuple[Held, ...]:
         """A person's roles as far as a key of that scope reaches."""
-        held = self.held_of(user)
-        if scope == "instance":
-            return held
-        if scope == "organisation":
-            return tuple(
-                Held(one.role, organisation, one.project) for one in held if one.touches(organisation)
-            )
-        return tuple(
-            Held(one.role, organisation, project) for one in held if one.covers(organisation, project)
-        )
+        reached = (narrowed(one, scope, organisation, project) for one in self.held_of(user))
+        return tuple(one for one in reached if one is not None)
+
+    def held_by(self, actor: str) -> tuple[Held, ...]:
+        """The roles of whoever issued a key: a person's, a service key's own; at the machine an owner's."""
+        kind, _, ident = actor.partition(":")
+        if kind == "user":
+            return self.held_of(ident)
+        if kind != "key":
+            return (Held("owner"),)
+        key = self.keys.get(ident)
+        return (Held(key.role, *key.place),) if key is not None else ()
 
     def grants_of(self, user: str) -> tuple[Grant, ...]:
         """A person's grants that have not ended."""
@@ -245,6 +247,15 @@ class Tenants:
             held,
             issuer,
         )
+
+
+def narrowed(held: Held, scope: str, organisation: str, project: str) -> Held | None:
+    """What of a role a key of that scope reaches; None where it does not reach it."""
+    if scope == "instance":
+        return held
+    if scope == "organisation":
+        return Held(held.role, organisation, held.project) if held.touches(organisation) else None
+    return Held(held.role, organisation, project) if held.covers(organisation, project) else None
 
 
 def place_of(scope: str, organisation: str, project: str) -> tuple[str, str]:

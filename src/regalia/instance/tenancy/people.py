@@ -11,7 +11,7 @@ from regalia.errors import ApiError
 from regalia.identity import ROLES, Held, Principal, allowed, permits, require_at
 from regalia.identity.roles import CONFLICTS, GRANTABLE, OPERATOR, not_found, not_permitted, roles_at
 from regalia.identity.signin.sessions import end_sessions
-from regalia.identity.tenants import Grant, Project, User
+from regalia.identity.tenants import Grant, Project, User, narrowed
 from regalia.instance.tenancy.places import organisation, project
 from regalia.instance.tenancy.tenancy import Tenancy, bounded, changed_meanwhile, refuse_more
 from regalia.storage.schema.tenancy import role_grants, users
@@ -129,6 +129,7 @@ async def give_role(at: Tenancy, actor: Principal, ident: str, wanted: RoleAt, *
     if Held(wanted.role, *place) in held:
         raise ApiError(409, "exists_already", "The person has this role there already.", param="role")
     _refuse_conflicts(wanted.role, [other.role for other in held])
+    _refuse_other_hands(at, ident, Held(wanted.role, *place))
     if found.disabled is not None:
         raise ApiError(409, "disabled", "The person is disabled.")
     made = Grant(at.new_id("grant"), ident, wanted.role, *place, at.clock(), source)
@@ -230,6 +231,31 @@ def _refuse_conflicts(role: str, held: Iterable[str]) -> None:
                 409,
                 "duties_conflict",
                 f"One person can't be both {other} and {role}: docs/roles.md says why.",
+                param="role",
+            )
+
+
+def _refuse_other_hands(at: Tenancy, ident: str, wanted: Held) -> None:
+    """Raise ApiError 409 where somebody holds a key of the person and could not give them this role.
+
+    Whoever issued a key has its text, and a person's key has the roles that the person has at that moment.
+    """
+    now = at.clock()
+    for key in at.tenants.keys.values():
+        if key.user != ident or key.revoked is not None or (key.expires or now + 1) <= now:
+            continue
+        reached = narrowed(wanted, key.scope, key.organisation, key.project)
+        if reached is None or key.issuer in ("", f"user:{ident}"):
+            continue
+        own = at.tenants.held_by(key.issuer)
+        where = reached.organisation, reached.project
+        given = any(reached.role in GRANTABLE.get(role, frozenset()) for role in roles_at(own, *where))
+        if not given and reached.role not in roles_at(own, *where):
+            raise ApiError(
+                409,
+                "key_in_other_hands",
+                f"`{key.id}` is a key of this person that somebody else has issued who may not give "
+                f"`{wanted.role}`, and would have that role: `regalia apikeys revoke {key.id}` first.",
                 param="role",
             )
 
