@@ -29,7 +29,7 @@ from regalia.policy.decide import decide
 from regalia.policy.detector import Resources
 from regalia.policy.detectors import DETECTORS
 from regalia.policy.detectors.language import languages
-from regalia.policy.scan import Looked, Text, scan_early, scan_quick
+from regalia.policy.scan import Text, scan_early, scan_quick
 
 KENYA = compile_document(packs.load("ke")[0], DETECTORS, Resources())
 SIDES = [{"input"}, {"input", "retrieved"}, {"input", "tool_calls"}, {"output"}, {"output", "tool_calls"}]
@@ -47,7 +47,7 @@ async def test_what_is_decided_does_not_depend_on_the_way(parts: list[tuple[list
     texts = [Text("".join(said), frozenset(sides)) for said, sides in parts]
     plan = KENYA.plan(frozenset().union(*(text.sides for text in texts)))
     scans = await scan_early(plan, Facts(), texts)
-    longer = scan_quick(plan.quick, Facts(), texts, looked=Looked(texts, lambda: 0.0))
+    longer = scan_quick(plan.quick, Facts(), texts, lambda: 0.0)
     assert dict(scans) == longer
     assert plan.decide(Facts(), scans) == decide(KENYA.pack, Facts(), longer)
 

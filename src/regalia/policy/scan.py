@@ -72,10 +72,10 @@ async def scan_early(plan: Plan, facts: Facts, texts: Sequence[Text]) -> Mapping
     if sum([len(text.text) + EACH for text in texts]) > OFF_LOOP:
         scans: Mapping[str, Scan] = await asyncio.to_thread(scan_quick, plan.quick, facts, texts)
     else:
-        looked = Looked(texts, time.monotonic)
-        if plan.silent is not None and _is_silent(plan, looked):
+        seen = [Seen(text) for text in texts]
+        if plan.silent is not None and _is_silent(plan, seen):
             return plan.silent
-        scans = scan_quick(plan.quick, facts, texts, looked=looked)
+        scans = scan_quick(plan.quick, facts, texts, seen=seen)
     return {**scans, **await scan_slow(plan.slow, facts, texts)} if plan.slow else scans
 
 
@@ -85,24 +85,19 @@ async def scan_all(plan: Plan, facts: Facts, texts: Sequence[Text]) -> Mapping[s
     return {**scans, **await scan_slow(plan.late, facts, texts)} if plan.late else scans
 
 
-def _is_silent(plan: Plan, looked: "Looked") -> bool:
+def _is_silent(plan: Plan, texts: "Sequence[Seen]") -> bool:
     """Whether every quick detector could look, in the shortest time that any rail has, and found nothing.
 
-    Most calls end here. Otherwise each rail makes its own scan of what `looked` has found, with its own time.
+    Most calls end here. Otherwise each rail makes its own scan of what was found, with its own time.
     """
-    until = looked.clock() + plan.soonest_s
+    until = time.monotonic() + plan.soonest_s
     try:
-        for number, text in enumerate(looked.texts):
-            if not text.readable:
+        for seen in texts:
+            if not seen.is_silent(plan.readers(seen.text.sides), time.monotonic, until):
                 return False
-            for detector in plan.readers(text.sides):
-                if looked.find(detector, number, until):
-                    return False
-                if not text.ended and looked.unfinished(detector, number) < len(text.text):
-                    return False
     except Exception:  # a rail that could not look says so itself, when it looks again
         return False
-    return True
+    return time.monotonic() <= until
 
 
 def scan_quick(
@@ -110,17 +105,17 @@ def scan_quick(
     facts: Facts,
     texts: Sequence[Text],
     clock: Callable[[], float] = time.monotonic,
-    looked: "Looked | None" = None,
+    seen: "Sequence[Seen]" = (),
 ) -> dict[str, Scan]:
     """Run rules whose detectors cost little; each by itself fails, at most."""
     scans: dict[str, Scan] = {}
-    looked = looked or Looked(texts, clock)
+    seen = seen or [Seen(text) for text in texts]
     end = clock() + LONGEST_S
     for rule in rules:
         scan = _begin(rule, facts, texts)
         if scan is not None:
             if rule.detector is not None and not scan.failure:
-                scan = _run(rule, looked, min(end, clock() + rule.rail.timeout_ms / 1000))
+                scan = _run(rule, seen, clock, min(end, clock() + rule.rail.timeout_ms / 1000))
             scans[rule.rail.id] = scan
     return scans
 
@@ -155,48 +150,58 @@ def _begin(rule: Rule, facts: Facts, texts: Sequence[Text]) -> Scan | None:
 _NO_ANSWER, _UNREADABLE = Scan(failure="condition"), Scan(failure="unreadable")
 
 
-class Looked:
-    """What detectors have found in some texts: rails share detectors, and detectors the folded text."""
+class Seen:
+    """One text as detectors read it, and what each of them has found in it."""
 
-    __slots__ = ("_found", "_views", "clock", "texts")
+    __slots__ = ("_folded", "_found", "text")
 
-    def __init__(self, texts: Sequence[Text], clock: Callable[[], float]) -> None:
-        self.texts = texts
-        self.clock = clock
-        self._found: dict[tuple[int, int], list[Finding]] = {}
-        self._views: dict[int, list[View]] = {}
+    def __init__(self, text: Text) -> None:
+        self.text = text
+        self._folded: list[View] | None = None
+        self._found: dict[Detector, list[Finding]] = {}
 
-    def find(self, detector: Detector, number: int, until: float) -> list[Finding]:
-        """What the detector finds in one of the texts. Raises TimeOver, and whatever the detector raises."""
-        key = id(detector), number
-        found = self._found.get(key)
+    def is_silent(self, detectors: Sequence[Detector], clock: Callable[[], float], until: float) -> bool:
+        """Whether they all could look, and found nothing that is or may become a finding."""
+        text = self.text
+        if not text.readable:
+            return False
+        if text.ended and len(text.text) <= MAX_TEXT and reads_as_it_is(text.text):  # as most texts
+            for detector in detectors:
+                if found := detector.find(text.text):
+                    if clock() <= until:
+                        self._found[detector] = _each_once(found)
+                    return False
+            return True
+        for detector in detectors:
+            if self.find(detector, clock, until):
+                return False
+            if not text.ended and self.unfinished(detector) < len(text.text):
+                return False
+        return True
+
+    def find(self, detector: Detector, clock: Callable[[], float], until: float) -> list[Finding]:
+        """What the detector finds, each thing once. Raises TimeOver, and whatever the detector raises."""
+        found = self._found.get(detector)
         if found is None:
-            found = self._found[key] = self._look(detector, number, until)
+            found = []
+            for view in self._views_for(detector):
+                for begins, piece in pieces(view.text, detector):
+                    found += [view.place(one, begins, len(self.text.text)) for one in detector.find(piece)]
+                    if clock() > until:
+                        raise TimeOver
+            self._found[detector] = found = _each_once(found)
         return found
 
-    def _look(self, detector: Detector, number: int, until: float) -> list[Finding]:
-        text = self.texts[number].text
-        found: dict[tuple[str, int, int], Finding] = {}
-        for view in self._views_for(detector, number):
-            whole = len(view.text) <= MAX_TEXT
-            for begins, piece in ((0, view.text),) if whole else pieces(view.text, detector):
-                for finding in detector.find(piece):
-                    placed = view.place(finding, begins, len(text))
-                    found.setdefault((placed.kind, placed.start, placed.end), placed)
-                if self.clock() > until:
-                    raise TimeOver
-        return list(found.values()) if found else []
-
-    def unfinished(self, detector: Detector, number: int) -> int:
-        """From where on one of the texts, which goes on, may yet become what the detector would find.
+    def unfinished(self, detector: Detector) -> int:
+        """From where on a text that goes on may yet become what the detector would find.
 
         Its window counts what is read: what is not (invisible characters, escapes) pushes nothing out of it.
         """
-        text = self.texts[number].text
+        text = self.text.text
         opens = getattr(detector, "unfinished", None)
         window = window_of(detector)
         begins = len(text)
-        for view in self._views_for(detector, number):
+        for view in self._views_for(detector):
             size = len(view.text)
             place = size if opens is None else opens(view.text)
             if size < len(text):
@@ -205,26 +210,34 @@ class Looked:
                 begins = min(begins, view.origin(place))
         return begins
 
-    def _views_for(self, detector: Detector, number: int) -> "list[View]":
+    def _views_for(self, detector: Detector) -> "list[View]":
         if getattr(detector, "raw", False):
-            return [View(self.texts[number].text)]
-        known = self._views.get(number)
-        if known is None:
-            known = self._views[number] = views_of(self.texts[number].text)
-        return known
+            return [View(self.text.text)]
+        if self._folded is None:
+            self._folded = views_of(self.text.text)
+        return self._folded
 
 
-def _run(rule: Rule, looked: Looked, until: float) -> Scan:
+def _each_once(found: list[Finding]) -> list[Finding]:
+    """Findings without those that say the same of the same place."""
+    once: dict[tuple[str, int, int], Finding] = {}
+    for finding in found:
+        once.setdefault((finding.kind, finding.start, finding.end), finding)
+    return list(once.values())
+
+
+def _run(rule: Rule, texts: Sequence[Seen], clock: Callable[[], float], until: float) -> Scan:
     detector = cast(Detector, rule.detector)
     hits: list[Hit] = []
     unfinished: list[tuple[int, int]] = []
     try:
-        for number, text in enumerate(looked.texts):
+        for number, seen in enumerate(texts):
+            text = seen.text
             if rule.sides.isdisjoint(text.sides):
                 continue
-            if found := looked.find(detector, number, until):
+            if found := seen.find(detector, clock, until):
                 _keep(rule, hits, number, found)
-            if not text.ended and (begins := looked.unfinished(detector, number)) < len(text.text):
+            if not text.ended and (begins := seen.unfinished(detector)) < len(text.text):
                 unfinished.append((number, begins))
     except Exception as error:  # whatever it is, the rail could not look: that is what the record says
         return _failed(rule, error)
@@ -311,6 +324,11 @@ class View:
         if (start, end) == (found.start, found.end):
             return found
         return msgspec.structs.replace(found, start=start, end=end)
+
+
+def reads_as_it_is(text: str) -> bool:
+    """Whether there is nothing in a text to be folded or spelled out."""
+    return text.isascii() and "\\u" not in text
 
 
 def views_of(text: str) -> list[View]:

@@ -45,7 +45,7 @@ RECOGNISERS: tuple[Recogniser, ...] = (
 OTHER_KINDS = ("email", "iban", "passport", "date_of_birth", "phone", european.CODICE_FISCALE.kind)
 """Kinds that are found by other ways than a recogniser of numbers."""
 
-_DIGIT = re.compile("[0-9]")
+_NO_DIGITS = bytes(code for code in range(256) if not chr(code).isascii() or not chr(code).isdigit())
 _JOINED = re.compile(
     r"[\s,;/&|]{0,4}(?:and|or|dan|atau|serta|na|au|và|hoặc|und|oder|et|ou|y|o|e|en|i|oraz|و|أو|和|与|、)?[\s,;]{0,3}"
 )
@@ -85,7 +85,7 @@ class Identifiers:
         found: list[Finding] = []
         if self._email and "@" in text:
             found += (self._finding("email", span, email.SCORE, "format") for span in email.emails(text))
-        if _DIGIT.search(text):
+        if _holds_digits(text):
             lower = _lower(text)
             found += self._in_runs(text, lower)
             if self._birth:
@@ -176,6 +176,11 @@ class Identifiers:
         if not recogniser.accepts(text[span[0] : span[1]].upper()):
             return None
         return self._finding(recogniser.kind, span, recogniser.base, recogniser.strength)
+
+
+def _holds_digits(text: str) -> bool:
+    """Whether there is a digit in a normalised text. Several times as fast as a regular expression."""
+    return bool(text.encode(errors="surrogatepass").translate(None, _NO_DIGITS))
 
 
 def _phone_kinds() -> Iterator[str]:

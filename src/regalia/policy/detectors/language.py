@@ -58,6 +58,8 @@ _WEIGHT = {"zh": 2.5, "ja": 2.5, "ko": 2.0}
 _SAMPLE, _SAMPLES = 1024, 4
 _FEWEST_HITS = 2
 _FEWEST_LETTERS = 4
+_FIRST, _SECOND = 1.3, 0.5
+"""How many times as many hits as any other a first language has, and as the first one a second, at least."""
 _LARGE_SHARE = 0.3
 """From this share of the letters on, a second language of a text is told as well."""
 
@@ -72,8 +74,8 @@ _FOLDED = bytes(code | 0x20 if chr(code).isascii() and chr(code).isalpha() else 
 class Index(msgspec.Struct, frozen=True):
     """Words by the set of languages that they speak for, and what each set says.
 
-    Counting sets instead of words keeps a text's hits few. Sets are numbered from 1 on. `ascii` is the same
-    as `words`, for bytes.
+    Counting sets instead of words keeps a text's hits few. Sets are numbered from 1 to 255, so that a text's
+    hits are a string of bytes. `ascii` is the same as `words`, for bytes.
     """
 
     words: Mapping[str, int]
@@ -116,14 +118,14 @@ def _shares(text: str) -> dict[str, float]:
     letters: dict[str, float] = {}
     if text.isascii():
         folded = text.encode().translate(_FOLDED)
-        hits = _hits(map(_LATIN_INDEX.ascii.get, folded.split()), _LATIN_INDEX)
+        hits = _hits(_in_ascii(folded), _LATIN_INDEX)
         latin = len(folded) - folded.count(b" ")
     else:
         text = text.lower()
         if _BEYOND_LATIN.search(text):
             letters = _by_script(text)
         words = _LATIN_WORD.findall(text)
-        hits = _hits(map(_LATIN_INDEX.words.get, words), _LATIN_INDEX)
+        hits = _hits(_sets(map(_LATIN_INDEX.words.get, words)), _LATIN_INDEX)
         latin = sum(map(len, words))
     total = sum(letters.values()) + latin
     if total < _FEWEST_LETTERS:
@@ -135,9 +137,9 @@ def _shares(text: str) -> dict[str, float]:
         for code, count in hits.items():
             if count > rest and code != first:
                 second, rest = code, count
-        if most >= _FEWEST_HITS * _ONE and most >= 1.3 * rest:
+        if most >= _FEWEST_HITS * _ONE and most >= _FIRST * rest:
             found[first] = latin / total
-        if rest >= _FEWEST_HITS * 2 * _ONE and rest >= most * 0.5:
+        if rest >= _FEWEST_HITS * 2 * _ONE and rest >= _SECOND * most:
             # two languages side by side: each has its share of the hits
             both = most + rest
             found[first] = latin / total * most / both
@@ -145,13 +147,21 @@ def _shares(text: str) -> dict[str, float]:
     return found
 
 
-def _hits(sets: Iterable[int | None], index: Index) -> dict[str, int]:
+def _in_ascii(folded: bytes) -> bytes:
+    """The sets of the words of a text in ASCII."""
+    return _sets(map(_LATIN_INDEX.ascii.get, folded.split()))
+
+
+def _sets(numbers: Iterable[int | None]) -> bytes:
+    """The sets of a text's words, without the words that are in none."""
+    return bytes(filter(None, numbers))
+
+
+def _hits(sets: bytes, index: Index) -> dict[str, int]:
     """How much words, given by their sets, speak for each language."""
-    counts: dict[int, int] = {}
-    for number in filter(None, sets):
-        counts[number] = counts.get(number, 0) + 1
     hits: dict[str, int] = {}
-    for number, count in counts.items():
+    for number in dict.fromkeys(sets):
+        count = sets.count(number)
         for language, weight in index.says[number]:
             hits[language] = hits.get(language, 0) + weight * count
     return hits
@@ -178,7 +188,7 @@ def _by_script(text: str) -> dict[str, float]:
 
 def _decide(text: str, letters: dict[str, float], code: str, index: Index) -> None:
     """Give a script's letters to the language its words speak for."""
-    hits = {code: 0} | _hits(map(index.words.get, _WORD.findall(text)), index)
+    hits = {code: 0} | _hits(_sets(map(index.words.get, _WORD.findall(text))), index)
     likely = max(hits, key=lambda one: hits[one])
     if likely != code and hits[likely] >= _ONE:
         letters[likely] = letters.pop(code)
@@ -191,9 +201,17 @@ class Language:
 
     def __init__(self, allow: Iterable[str] = ()) -> None:
         self._allowed = frozenset(group(code) for code in allow)
+        says = [dict(one) for one in _LATIN_INDEX.says]
+        self._within = bytes(n for n, one in enumerate(says) if one.keys() <= self._allowed)
+        self._alone = [n for n, one in enumerate(says) if len(one) == 1 and one.keys() <= self._allowed]
+        self._beyond = [
+            max((one[code] for code in one if code not in self._allowed), default=0) for one in says
+        ]
 
     def find(self, text: str) -> list[Finding]:
         """One finding over the whole text for each language, by falling share."""
+        if text.isascii() and len(text) <= _SAMPLE * _SAMPLES and self._is_within(text):
+            return []
         shares = languages(text)
         if shares.keys() <= self._allowed:
             return []
@@ -204,6 +222,18 @@ class Language:
                 score = round(0.5 + share * 0.45, 2)
                 found.append(Finding(f"language.{code}", 0, len(text), score, "model", NAME))
         return found
+
+    def _is_within(self, text: str) -> bool:
+        """Whether it shows without a count by languages that a text in ASCII is in none but those allowed.
+
+        No language beyond them has more hits than `most`. That is too few for any, or less than half of what
+        an allowed one has: then a language beyond is neither the first of the text nor the second.
+        """
+        sets = _in_ascii(text.encode().translate(_FOLDED))
+        most = sum([self._beyond[number] for number in sets.translate(None, self._within)])
+        if most < _FEWEST_HITS * _ONE:
+            return True
+        return most < max(map(sets.count, self._alone), default=0) * _ONE * _SECOND
 
 
 def group(code: str) -> str:

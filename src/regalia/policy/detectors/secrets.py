@@ -46,11 +46,20 @@ _FORMS: tuple[tuple[str, str, str], ...] = (
     ("secret.jwt", "eyJ", r"eyJ[A-Za-z0-9_-]{8,4096}\.[A-Za-z0-9_-]{8,8192}\.[A-Za-z0-9_-]{10,2048}"),
 )  # fmt: skip
 _COMPILED = tuple((kind, literal, re.compile(form)) for kind, literal, form in _FORMS)
-_BY_SIGN = tuple(
-    (sign, tuple(form for form in _COMPILED if sign in form[1] and not (sign == "-" and "_" in form[1])))
-    for sign in ("_", "-", "=", "/", "xox", "AIza", "ya29", "AKIA", "ASIA", "SG.", "dapi", "eyJ")
+_KEPT = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-=/:@")
+_LEFT_OUT = bytes(code for code in range(256) if code not in _KEPT)
+
+
+def _signs(text: str) -> str:
+    """What prose has little of: capitals, digits and a few signs. The signs of a part are part of these."""
+    return text.encode(errors="surrogatepass").translate(None, _LEFT_OUT).decode()
+
+
+_BY_SIGNS = tuple(
+    (signs, tuple(form for form in _COMPILED if _signs(form[1]) == signs))
+    for signs in dict.fromkeys(_signs(literal) for _, literal, _ in _FORMS)
 )
-"""The forms by a sign that their literals hold: where it is missing, none of them is looked for."""
+"""The forms by the signs of their literals: where these are missing, none of them is looked for."""
 _AFTER_LETTERS = frozenset({"k_live_", "k_test_", "AccountKey=", "hooks.slack.com/services/"})
 """Literals that other letters may precede ("sk_live_", "rk_live_")."""
 
@@ -91,6 +100,27 @@ _PLACEHOLDER = re.compile(
 _FEWEST = {"password": 6, "other": 12}
 
 
+def _shape(code: int) -> bytes:
+    """One byte of a text by what it may be in a value that `_is_secret` takes.
+
+    Such a value has a character that is no letter and none of "_-." (then "#" is in its shape), or a sign
+    such as "=" before it (likewise). What is cut off at a value's end counts only before something else
+    (then ",a" is).
+    """
+    character = chr(code)
+    if character.isascii():
+        if character.isalpha() or character in "_-.":
+            return b"a"
+        if character.isspace() or character in "\"'`<>":  # where a value ends
+            return b" "
+        if character in ",;)]}!?":
+            return b","
+    return b"#"
+
+
+_SHAPE = b"".join(map(_shape, range(256)))
+
+
 class Secrets:
     """Finds credentials in a normalised text."""
 
@@ -99,24 +129,25 @@ class Secrets:
     def find(self, text: str) -> list[Finding]:
         """The credentials in it; of two that overlap the one of a known form."""
         found: list[Finding] = []
-        for sign, forms in _BY_SIGN:
-            if sign in text:
+        signs = _signs(text)
+        for needed, forms in _BY_SIGNS:
+            if needed in signs:
                 for kind, literal, form in forms:
                     if literal in text:
                         matches = _matches(text, literal, form)
                         found += (_finding(kind, match.span(), 0.95, "format") for match in matches)
-        if _DASHES in text and "PRIVATE KEY" in text:
+        if _DASHES in signs and "PRIVATE KEY" in text:
             found += (_finding("secret.private_key", span, 0.99, "format") for span in _private_keys(text))
-        if "://" in text and "@" in text:
+        if "://" in signs and "@" in signs:
             found += (
                 _finding("secret.url_password", match.span(1), 0.9, "format") for match in _URL.finditer(text)
             )
+        if not _may_assign(text):
+            return found
         lower = text.lower()
         if len(lower) != len(text):
             lower = text
         names = _names_in(lower)
-        if not names:
-            return found
         known = [(one.start, one.end) for one in found]
         for start, end, score in _assigned(text, lower, names):
             if not any(start < other_end and other_start < end for other_start, other_end in known):
@@ -130,6 +161,12 @@ class Secrets:
         A private key is found from its first line on, and every other form sooner than a window is full.
         """
         return min(_token_begun(text), _url_begun(text), _value_begun(text))
+
+
+def _may_assign(text: str) -> bool:
+    """Whether there may be a value, or a sign that assigns one, in a text: there is none in plain prose."""
+    shape = text.encode(errors="surrogatepass").translate(_SHAPE).decode()
+    return "#" in shape or ",a" in shape
 
 
 def _finding(kind: str, span: tuple[int, int], score: float, strength: Strength) -> Finding:
