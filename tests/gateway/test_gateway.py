@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -24,7 +25,7 @@ from regalia.errors import ApiError, AuditUnavailable
 from regalia.fleet import Fleet
 from regalia.gateway import ROUTES, CallTimeout, ClientGone, Gateway, Metrics
 from regalia.identity import Principal, Pseudonyms
-from regalia.ledger import KeyFiles, Ledger, create_keys
+from regalia.ledger import KeyFiles, Ledger, LedgerInvariantError, create_keys
 from regalia.metering import Metering
 from regalia.storage import open_database, upgrade
 from regalia_verify import record
@@ -322,6 +323,23 @@ async def test_an_answer_whose_outcome_cannot_be_recorded_is_not_given(
         await house.gateway(ScriptedEngine(ANSWER)).answer(CHAT, PRINCIPAL, body, client)
     assert not client.ended
     assert b"[DONE]" not in client.sent
+
+
+@pytest.mark.parametrize("absurd", [2**62 + 1, 2**70], ids=["beyond the database", "beyond JSON"])
+async def test_a_call_whose_outcome_no_record_can_hold_is_closed(
+    house: House, monkeypatch: pytest.MonkeyPatch, absurd: int
+) -> None:
+    monkeypatch.setitem(globals(), "RESULT", Result(input=absurd))
+    client = ListeningClient()
+    with pytest.raises((LedgerInvariantError, OverflowError)):
+        await house.gateway(ScriptedEngine(ANSWER)).answer(CHAT, PRINCIPAL, BODY, client)
+    assert client.status == 0
+    monkeypatch.undo()
+    deadline = time.monotonic() + 60
+    while (await house.records())[-1]["kind"] != "call.aborted":
+        assert time.monotonic() < deadline, "the call stays open"
+        await asyncio.sleep(0.05)
+    assert (await answer(house.gateway(ScriptedEngine(ANSWER)))).status == 200
 
 
 async def test_an_engine_that_ends_after_it_was_chosen_is_503_off_the_record(

@@ -2,7 +2,10 @@
 
 import json
 import os
-from collections.abc import Callable
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,7 @@ from regalia.instance.directory import secret_of
 from regalia.ledger import KeyFiles
 from regalia.ledger.log import Log
 from regalia.ledger.wire import Where
+from regalia.storage import Database
 from regalia.storage.schema import api_keys
 from regalia_verify.note import Checkpoint, SignedNote
 from regalia_verify.source import Folder, TiledLog
@@ -110,6 +114,65 @@ def test_a_key_is_never_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyP
                     create(data_dir, None)
             create(data_dir, None)
             identity_of(data_dir)
+
+
+class Operations:
+    """The file operations below a folder, of which one can be the last that is not made any more."""
+
+    def __init__(self) -> None:
+        self._folder = ""
+        self._left = 0
+        sys.addaudithook(self._hear)
+
+    @contextmanager
+    def killed_at(self, n: int, folder: Path) -> Iterator[None]:
+        """Neither the nth operation nor any later one happens, not even what cleans up."""
+        self._folder, self._left = str(folder), n
+        try:
+            yield
+        finally:
+            self._folder = ""
+
+    def _hear(self, event: str, arguments: tuple[object, ...]) -> None:
+        if not self._folder or not event.startswith(("open", "os.", "sqlite3.connect")):
+            return
+        if any(str(one).startswith(self._folder) for one in arguments):
+            self._left -= 1
+            if self._left <= 0:
+                raise Killed
+
+
+@pytest.fixture(scope="module")
+def operations() -> Operations:
+    """One for all: Python never lets go of whoever hears its operations."""
+    return Operations()
+
+
+def test_killed_at_any_file_operation_it_is_finished_and_nothing_is_left_over(
+    operations: Operations, tmp_path: Path, migrated: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def upgrade(database: Database) -> None:  # as the real one: an empty file, then all of it at once
+        assert database.file is not None
+        if database.file.exists():
+            honest(database)
+        else:
+            database.file.touch()
+            Path(shutil.copy(migrated, tmp_path)).rename(database.file)
+
+    honest: Callable[[Database], None] = getattr(creation, "upgrade")  # noqa: B009 - it is not its own
+    monkeypatch.setattr(creation, "upgrade", upgrade)
+    for n in range(1, 1000):
+        data_dir = tmp_path / "d"
+        try:
+            with operations.killed_at(n, data_dir):
+                create(data_dir, "log.example/one")
+        except Killed:
+            if not (data_dir / "instance.json").exists():
+                works(data_dir, create(data_dir, "log.example/one"))
+        else:
+            break
+        shutil.rmtree(data_dir)
+    assert 50 < n < 1000
 
 
 def test_a_damaged_instance_is_not_taken_for_an_interrupted_one(tmp_path: Path) -> None:

@@ -135,3 +135,23 @@ def test_what_was_repaired_does_not_hide_what_was_not(grown: Site, monkeypatch: 
     checked = check(grown, repair=True)
     assert len(checked.found) == 1
     assert not checked.sound
+
+
+@pytest.mark.parametrize(
+    ("damage", "problem"),
+    [
+        ("SET bucket = bucket + 1 WHERE idx = 1", "are filed under bucket"),
+        ("SET key = substr(key, 1, 1) || x'0000000000000007' || substr(key, 10) WHERE idx = 1", "bucket 7"),
+        ("SET key = x'01' WHERE idx = 1", "a sealed key is damaged"),
+        ("SET key = NULL WHERE idx = 1", "a sealed key is damaged"),
+    ],
+)
+def test_contents_in_another_bucket_than_their_key_are_named_and_left_alone(
+    grown: Site, damage: str, problem: str
+) -> None:
+    sql(grown, f"UPDATE contents {damage}")
+    for repair in (False, True):
+        (found, *_) = check(grown, repair=repair).found
+        assert found.where == "entry 1"
+        assert problem in found.problem
+        assert not found.derivable

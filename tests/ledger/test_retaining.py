@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 
 from keeping_kit import apply, check, content, define, erasure, give, hold, lift, said
 from ledger_kit import PROJECT, Site, publish
@@ -230,3 +231,16 @@ def test_records_of_many_projects_stay_within_a_records_size(
         assert kinds(month, log)["retention.applied"] == 3
         assert rows(month, "contents") == 0
     assert len(calls) == 5
+
+
+def test_what_was_done_is_answered_though_the_classes_can_not_be_read_at_that_moment(
+    month: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with month.log() as log:
+
+        def gone() -> None:
+            raise OperationalError("SELECT", {}, Exception("the database has just gone"))
+
+        monkeypatch.setattr(log, "_learn_classes", gone)
+        define(log, "week", 7, 14)
+        assert kinds(month, log)["admin.retention_class"] == 2

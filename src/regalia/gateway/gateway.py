@@ -188,12 +188,16 @@ class Gateway:
         ms = self._clock()
         result = generation.result
         energy = self._energy.end(call.id) if self._energy is not None else None
-        settlement = self._metering.settle(
-            call.reservation, result, -1 if energy is None else energy.millijoules
-        )
-        entry = call.outcome(
-            outcome, status, generation.identity, result, settlement, ms=ms, error=error, energy=energy
-        )
+        try:
+            settlement = self._metering.settle(
+                call.reservation, result, -1 if energy is None else energy.millijoules
+            )
+            entry = call.outcome(
+                outcome, status, generation.identity, result, settlement, ms=ms, error=error, energy=energy
+            )
+        except Exception:  # a defect must not leave the call open for as long as this process lives
+            self._ledger.abandon(call.id)
+            raise
         try:
             await self._ledger.append(entry)
         except LedgerInvariantError:  # it is not recorded, and never will be

@@ -71,6 +71,10 @@ def create(
     key = new_key(random(RANDOM_BYTES))
     _add_first_key(database, hash_key(secret_of(data_dir), key), f"key_{random(8).hex()}")
     database.close()
+    for place in (data_dir, data_dir / "keys"):  # an interrupted write leaves a second name of a whole file
+        for draft in (*place.glob("*.new"), *place.glob("*.new-*")):
+            draft.unlink()
+        sync_folder(place)
     (data_dir / "init.json").rename(data_dir / "instance.json")
     sync_folder(data_dir)
     return Created(api_key=key, origin=identity.origin, data_dir=str(data_dir))

@@ -5,6 +5,8 @@ from typing import Literal
 import msgspec
 
 Phase = Literal["event", "admitted", "outcome"]
+MOST_COUNTED = 2**62
+"""The highest number of a settlement, so that a few can be added up."""
 
 
 class Part(msgspec.Struct, frozen=True, gc=False, array_like=True):
@@ -36,6 +38,12 @@ class Settlement(msgspec.Struct, frozen=True, gc=False, array_like=True):
     output: int
     cost: int
     energy: int = -1
+
+    @property
+    def holdable(self) -> bool:
+        """Whether its numbers fit the 64 bits of the wire and of a database, where one could cost a batch."""
+        numbers = self.input, self.cached, self.output, self.cost, self.energy
+        return max(numbers) <= MOST_COUNTED and min(numbers) >= -1
 
     @property
     def tokens(self) -> int:

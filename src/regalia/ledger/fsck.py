@@ -8,6 +8,7 @@ contents); other rows, contents, keys and signatures can't be, and are never tou
 import sys
 import time
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 
 import msgspec
@@ -18,7 +19,7 @@ from regalia.ledger.archive import is_away
 from regalia.ledger.contents import open_vault
 from regalia.ledger.errors import KeyUnusable, LogDamaged
 from regalia.ledger.folder import LogFolder
-from regalia.ledger.fsck_keeping import Kept, LoggedRecord, unexplained
+from regalia.ledger.fsck_keeping import Kept, LoggedRecord, misfiled, unexplained
 from regalia.ledger.keeping import declared_minimum
 from regalia.ledger.keys import KeyFiles, log_keys
 from regalia.ledger.opening import own_checkpoint
@@ -108,7 +109,7 @@ class _Check:
                 self._found = [msgspec.structs.replace(one, derivable=False) for one in self._found]
             counted = self._check_calls(checkpoint.size)
             self._check_kept(checkpoint.size, size)
-        self._check_spans()
+        self._check_buckets()
         self._check_vault(root_key)
         self._folder.close()
         told = sorted(self._found, key=lambda one: one.repaired)[:MAX_TOLD]  # what is left to do comes first
@@ -183,7 +184,7 @@ class _Check:
             )
             return False
         for path in sorted(self._folder.root.rglob("*.tmp")):
-            if self._repair or time.time() - path.stat().st_mtime > LEFT_S:  # a younger one is being written
+            if self._repair or _is_left(path):
                 self._say(
                     str(path.relative_to(self._data_dir)), "was left by an interrupted write", path.unlink
                 )
@@ -320,9 +321,11 @@ class _Check:
             for where, problem in self._kept.hold_problems(connection, complete=complete):
                 self._say(where, problem)
 
-    def _check_spans(self) -> None:
-        """Contents must lie where an erasure of a part of their bucket looks for them."""
+    def _check_buckets(self) -> None:
+        """Contents must be filed under the bucket they are sealed under, where erasing it looks for them."""
         with self._database.read() as connection:
+            for index, problem in islice(misfiled(connection), MAX_TOLD):
+                self._say(f"entry {index}", problem)
             found = outside(connection, MAX_TOLD)
         if found and self._repair:
             with self._database.write() as connection:
@@ -349,6 +352,14 @@ class _Check:
                 self._say("vault", problem)
         finally:
             vault.close()
+
+
+def _is_left(temporary: Path) -> bool:
+    """Whether nobody writes this file any more; a running server's are renamed within moments."""
+    try:
+        return time.time() - temporary.stat().st_mtime > LEFT_S
+    except FileNotFoundError:
+        return False
 
 
 def _hashes(leaves: list[bytes]) -> list[bytes]:

@@ -5,12 +5,14 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
 import msgspec
-from sqlalchemy import Connection, exists, select
+from sqlalchemy import Connection, LargeBinary, cast, exists, select
 
 from regalia.clock import call_ms
+from regalia.ledger.contents import SEALED
 from regalia.ledger.holds import all_holds
 from regalia.storage.schema import calls, contents, erasure_calls, erasures
 from regalia.storage.schema.retention import erasure_projects
+from regalia.vault import VaultError, bucket_of
 
 
 class LoggedRecord(msgspec.Struct, frozen=True):
@@ -72,6 +74,24 @@ def unexplained(connection: Connection, published: int) -> Iterator[str]:
     for row in connection.execution_options(yield_per=1000).execute(query):
         if not erased.covers(row.call, row.project, row.admitted, row.erasure):
             yield row.call
+
+
+def misfiled(connection: Connection) -> Iterator[tuple[int, str]]:
+    """Contents that erasing would look for in another bucket than the one whose key they are sealed under.
+
+    Each with its index and what is wrong. Erasing the one bucket would delete them, erasing the other would
+    pass over their row.
+    """
+    sealed_key = cast(contents.c.key, LargeBinary)  # SQLite keeps whatever was put into a column
+    query = select(contents.c.idx, contents.c.bucket, sealed_key).where(contents.c.sealing == SEALED)
+    for index, bucket, key in connection.execution_options(yield_per=1000).execute(query):
+        try:
+            of = bucket_of(bytes(key or b""))
+        except VaultError as error:
+            yield index, str(error)
+            continue
+        if of != bucket:
+            yield index, f"its contents are filed under bucket {bucket}, and sealed under bucket {of}"
 
 
 class _Erased:

@@ -22,6 +22,7 @@ from regalia.errors import AuditUnavailable
 from regalia.ledger.batch import check
 from regalia.ledger.entry import Entry, Part
 from regalia.ledger.erasing import Erasure
+from regalia.ledger.errors import LedgerInvariantError
 from regalia.ledger.keeping import Action
 from regalia.ledger.keys import KeyFiles
 from regalia.ledger.link import Link
@@ -82,19 +83,24 @@ class Ledger:
         Raises, or gives, AuditUnavailable when it can't be made durable, and LedgerInvariantError for a
         second admission or outcome of a call and for an outcome without admission. The ledger itself
         closes a call, as `call.aborted`, whose admission or outcome has failed with AuditUnavailable and
-        may be recorded all the same (don't retry it), and one whose admission was cancelled meanwhile.
+        may be recorded all the same (don't retry it), one whose outcome can't be an entry, and one whose
+        admission was cancelled meanwhile.
         """
         if entry.phase == "admitted":
             refusal = self._refusal()
             if refusal is not None:
                 raise AuditUnavailable(refusal)
-        check(entry)
         try:
+            _check(entry)
             return self._running().append(entry)
-        except AuditUnavailable:
+        except (AuditUnavailable, LedgerInvariantError):
             if entry.phase == "outcome":
-                self._abandoned.add(entry.call)
+                self.abandon(entry.call)
             raise
+
+    def abandon(self, call: str) -> None:
+        """Nobody will record an outcome of this call any more: close it as `call.aborted`."""
+        self._abandoned.add(call)
 
     async def receipt(self, call: str, project: str | None) -> str:
         """The receipt of a call's outcome (tlog-proof text); publishes first if that is needed.
@@ -246,6 +252,12 @@ class Ledger:
     def _refusal(self) -> str | None:
         """Why a call can't be admitted. A failed commit is no reason: the next one may succeed."""
         return self._down or self._stalled or self._state.publish_failure
+
+
+def _check(entry: Entry) -> None:
+    check(entry)
+    if entry.settlement is not None and not entry.settlement.holdable:
+        raise LedgerInvariantError("a call's settlement has a number that no database can hold")
 
 
 def _spawn(connection: socket.socket) -> subprocess.Popen[bytes]:

@@ -234,7 +234,8 @@ class Log:
         Raises RetentionError, AuditUnavailable, and what erasing raises.
         """
         done = self._keeper.perform(action)
-        self._learn_classes()
+        with suppress(SQLAlchemyError):  # it is done, and on record; the classes are learned a little later
+            self._learn_classes()
         return msgspec.json.encode(done).decode()
 
     def tidy(self) -> None:

@@ -62,6 +62,7 @@ class Keeper:
         self._short = asyncio.Event()
         self._told: set[tuple[str, str]] = set()
         self._failing = False
+        self._unread: set[str] = set()  # doubtful calls of which it is on the server's log that they can't be
         metering.wake = self._short.set
 
     async def start(self) -> None:
@@ -188,6 +189,7 @@ class Keeper:
 
     async def _resolve(self) -> None:
         """Ask the log how doubtful calls ended."""
+        unread: set[str] = set()
         for call in list(self._metering.doubts):
             try:
                 receipt = await self._receipt(call)
@@ -196,9 +198,12 @@ class Keeper:
             except (CallOpen, AuditUnavailable):
                 continue
             except RegaliaError as error:
-                _LOG.error("a call's outcome can't be read", call=call, reason=str(error))
+                if call not in self._unread:  # it stays reserved, and is looked at again
+                    _LOG.error("a call's outcome can't be read", call=call, reason=str(error))
+                unread.add(call)
             else:
                 self._metering.resolve(call, recorded=_record_kind(receipt) != "call.aborted")
+        self._unread = unread
 
 
 def _is_of(budget: Budget, period: str) -> bool:

@@ -16,6 +16,8 @@ UNIT: Final = 1_000_000_000
 MILLION = 1_000_000
 HIGHEST = 9_000_000_000 * UNIT
 """Amounts are below it, so that a database's 64 bits hold them."""
+MOST_COST: Final = 2**60
+"""No call costs more, whatever an engine says that it has counted, so that sums of some fit 64 bits, too."""
 
 _AMOUNT = re.compile(r"(0|[1-9][0-9]{0,9})(?:\.([0-9]{1,9}))?")
 CURRENCY = re.compile(r"[A-Z]{3}")
@@ -76,12 +78,12 @@ class Price(msgspec.Struct, frozen=True):
         else:
             cached = min(used.cached, used.input)
             exact = (used.input - cached) * self.input + cached * self.cached + used.output * self.output
-        return (exact + MILLION // 2) // MILLION
+        return min((exact + MILLION // 2) // MILLION, MOST_COST)
 
     def most(self, route: str, tokens_in: int, tokens_out: int) -> int:
         """The most that so many tokens can cost: no call of no more tokens costs more."""
         rate = self.embedding if route == "embeddings" else max(self.input, self.cached)
-        return (tokens_in * rate + tokens_out * self.output + MILLION // 2) // MILLION
+        return min((tokens_in * rate + tokens_out * self.output + MILLION // 2) // MILLION, MOST_COST)
 
 
 class Tokens(Protocol):

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from regalia.witness.consistency import consistency_proof, verify_consistency
 from regalia.witness.decision import TrustedLog, log_signatures
 from regalia.witness.errors import Refused
 from regalia_verify.errors import FormatError, NotVerified
@@ -100,8 +101,9 @@ def sighting(note: SignedNote, witness: str, log: TrustedLog) -> Sighting:
 def contradiction(own: Checkpoint, node: NodeHash, seen: Sighting) -> str:
     """How a checkpoint that the log once signed contradicts what it has now; empty if it does not.
 
-    `own` is the log's present tree and `node` reads it. Whoever starts or restores a log asks this before
-    it signs anything: a log that went backwards halts, and never forks.
+    `own` is the log's present tree and `node` reads its tiles, which count only as far as they lead to the
+    root of `own`: tiles of one tree must not vouch for the checkpoint of another. Whoever starts or restores
+    a log asks this before it signs anything: a log that went backwards halts, and never forks.
     """
     then = seen.checkpoint
     if then.size > own.size:
@@ -109,4 +111,12 @@ def contradiction(own: Checkpoint, node: NodeHash, seen: Sighting) -> str:
     root = own.root if then.size == own.size else range_hash(0, then.size, node)
     if root != then.root:
         return f"{seen.witness} holds another root for the first {then.size} entries than the log here has"
+    try:
+        proof = consistency_proof(then.size, own.size, node)
+        verify_consistency(then.size, own.size, then.root, own.root, proof)
+    except NotVerified:
+        return (
+            f"the tiles here agree with {seen.witness}'s checkpoint of {then.size} entries, and do not lead "
+            f"to the root of the log's own checkpoint of {own.size}: `regalia log fsck` says which are wrong"
+        )
     return ""
