@@ -131,22 +131,26 @@ async def test_a_stream_that_is_left_or_breaks_counts_its_pieces_as_an_estimate(
     async def stream(request: web.Request) -> web.StreamResponse:
         reply = web.StreamResponse(headers={"content-type": "text/event-stream"})
         await reply.prepare(request)
-        for chunk in chunks:
+        for chunk in chunks[:2] if leaves else chunks:
             await reply.write(b"data: " + encode(chunk) + b"\n\n")
+        if leaves:
+            await gone.wait()
         return reply
 
+    gone = asyncio.Event()
     engine = Upstream(tmp_path / "s")
     async with FakeServer(stream, tmp_path / "s"):
         for leaves in (True, False):
             work, seen = Work(), 0
             try:
                 async with engine.stream("chat.completions", STREAM, work) as reply:
-                    async for _ in reply:
-                        seen += 1
+                    async for come in reply:
+                        seen += len(come)
                         if leaves and seen == 2:
                             break
             except EngineBroken:
                 assert not leaves
+            gone.set()
             assert work.result == Result(output=1 if leaves else 2, estimated=True)
 
 
