@@ -209,7 +209,7 @@ async def test_what_is_under_way_is_finished_before_the_end(model_store: ModelSt
     document = chat("Count.", max_tokens=30, ignore_eos=True)
     asked = asyncio.create_task(engine.ask("chat.completions", document))
     await until(lambda: engine.in_flight == 1)
-    stopping = asyncio.create_task(engine.stop(60.0))
+    stopping = asyncio.create_task(engine.stop(200.0))
     await until(lambda: not engine.ready)  # a draining engine takes no traffic
     _, result = await asked
     assert result.output == 30

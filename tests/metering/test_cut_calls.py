@@ -32,7 +32,7 @@ class House:
         """A key with a hard budget that is known to hold: its id and its secret."""
         made = self.ask("POST", "/keys", {"name": "of a test", "project": "default"})
         key, secret = made["key"]["id"], made["secret"]
-        for what in ({"amount": str(BUDGET), "unit": "tokens"}, {"requests": 1000}):
+        for what in ({"amount": str(BUDGET), "unit": "tokens", "period": "total"}, {"requests": 1000}):
             path = "/budgets" if "unit" in what else "/limits"
             self.ask("POST", path, {"scope": "key", "subject": key, **what})
         until(lambda: "x-ratelimit-limit-requests" in self.tokenized(secret).headers)

@@ -12,6 +12,7 @@ import httpx
 import openai
 import pytest
 
+from command_line import command
 from postgresql_kit import running_cluster
 from serving import FakeEngine, Server, ServerFactory, regalia
 
@@ -167,8 +168,8 @@ def test_while_the_database_is_gone_no_call_passes_and_afterwards_nothing_differ
         url = cluster.fresh()
         server = new_server(init=False, **fake_engine.config, log_level="error")
         server.env["REGALIA_DATABASE"] = url
-        made = regalia("init", "--data-dir", str(server.data_dir), "--database", url, "--json").stdout
-        server.api_key = json.loads(made)["api_key"]
+        made = command("init", "--data-dir", str(server.data_dir), "--database", url, "--json").json
+        server.api_key = made["api_key"]
         server.start()
         budget = {"scope": "project", "subject": "default", "amount": "1000000", "period": "total"}
         ask(server, "POST", "/budgets", budget)
