@@ -97,10 +97,10 @@ class Between:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.drafted = 0
         self.then: Callable[[], object] | None = None
-        original = journal.draft
+        original: Callable[..., Draft] = vars(journal)["draft"]
 
-        def draft(*args: object) -> Draft:
-            made = original(*args)  # type: ignore[arg-type]
+        def draft(*args: object, **how: object) -> Draft:
+            made = original(*args, **how)
             self.drafted += 1
             then, self.then = self.then, None
             if then is not None:
@@ -117,15 +117,15 @@ def between(monkeypatch: pytest.MonkeyPatch) -> Between:
 
 def test_a_batch_is_sealed_once_where_no_key_was_retired(hosts: Hosts, between: Between) -> None:
     first, second = hosts(), hosts()
+    first.append(Call.new().admission())  # sees that another vault was opened
+    drafted = between.drafted
     between.then = lambda: second.append(event())
     call = Call.new()
-    assert first.append(call.admission(), event()) == [1, 2], (
-        "its indices are the ones that it was given last"
-    )
-    assert between.drafted == 2, "one for each host"
-    assert first.append(call.outcome()) == [3]
-    assert between.drafted == 3
-    assert second.opens() == {1: True, 3: True}
+    assert first.append(call.admission(), event()) == [2, 3], "what the other one appended is before it"
+    assert between.drafted == drafted + 2, "one for each host"
+    assert first.append(call.outcome()) == [4]
+    assert between.drafted == drafted + 3
+    assert second.opens() == {0: True, 2: True, 4: True}
 
 
 @pytest.mark.parametrize("scope", ["project", "before", "call"])
@@ -264,7 +264,7 @@ def test_a_vault_that_can_not_be_asked_stores_nothing(hosts: Hosts, monkeypatch:
     first = hosts()
     first.append(event())
 
-    def gone(_: bytes) -> bool:
+    def gone(*_: object) -> bool:
         raise VaultError("the vault's keys can't be read")
 
     monkeypatch.setattr(first.vault, "unchanged", gone)

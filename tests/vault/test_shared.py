@@ -81,7 +81,7 @@ def hosts(cluster: Cluster, tmp_path: Path) -> Iterator[Hosts]:
 
 
 def seal(vault: SharedVault, content: bytes = b"content", project: str = "alpha") -> Sealed:
-    with vault.turn():
+    with vault.turn(locked=True):
         return vault.seal(project, "standard", IDENT, content, NOW)
 
 

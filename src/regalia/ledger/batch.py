@@ -45,11 +45,11 @@ class Draft(msgspec.Struct, frozen=True):
         )
 
 
-def draft(entries: Sequence[Entry], process: str, contents: Contents) -> Draft:
-    """Seal what the entries say and make their rows. Raises VaultError."""
+def draft(entries: Sequence[Entry], process: str, contents: Contents, *, locked: bool = False) -> Draft:
+    """Seal what the entries say and make their rows, with the log's lock held, or before. VaultError."""
     if not any(entry.parts or entry.end_users for entry in entries):
         return Draft(_rows(entries, process, contents))
-    with contents.vault.turn() as generation:
+    with contents.vault.turn(locked=locked) as generation:
         return Draft(_rows(entries, process, contents), generation)
 
 

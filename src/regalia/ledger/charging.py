@@ -40,7 +40,10 @@ class KnownBudgets:
     def look(self, cursor: Any) -> Known:
         """The budgets in force, within a transaction that holds the log's turn."""
         cursor.execute(self._sql.generation)
-        (generation,) = cursor.fetchone()
+        return self.known(cursor, cursor.fetchone()[0])
+
+    def known(self, cursor: Any, generation: int) -> Known:
+        """The budgets in force, where the transaction has read that number already."""
         if generation != self._generation:
             self._known = {}
             cursor.execute(self._sql.budgets)

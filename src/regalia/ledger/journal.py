@@ -9,7 +9,7 @@ docs/decisions/0020). The statements run on the driver, compiled by it once, wit
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any
 
 import msgspec
@@ -20,12 +20,18 @@ from regalia.ledger.contents import Contents
 from regalia.ledger.entry import Entry
 from regalia.ledger.errors import LedgerInvariantError, LogDamaged, LogWouldFork
 from regalia.ledger.spans import Spans
-from regalia.ledger.statements import statements_for
+from regalia.ledger.statements import execute_many, statements_for
 from regalia.storage import Database
 from regalia.vault import VaultError
 
 TRIM_ROWS = 4096
 """How many published rows leave the database in one transaction."""
+
+_SETTINGS = ("enable_seqscan", "enable_hashjoin", "enable_mergejoin", "jit")
+"""What PostgreSQL shall not do on this connection: plans made while the tables were small are kept.
+
+Every statement of ours goes by keys. Compiling is for long queries; the price put on a scan would set it off.
+"""
 
 Result = int | LedgerInvariantError
 OpenCall = tuple[str, str, bytes]
@@ -55,6 +61,7 @@ class Journal:
         self._database = database
         self._process = process
         self._contents = contents
+        self._vault = contents.vault
         self._connection: Any = None
         self._error: type[Exception] = database.driver_error
         self._integrity: type[Exception] = database.driver_integrity_error
@@ -62,6 +69,7 @@ class Journal:
         self._budgets = KnownBudgets(self._sql)
         self._spans = Spans(self._sql)
         self._trimmed = 0
+        self._generation: int | None = None  # the vault's, under the lock, where the database knows it
         self.size = 0  # the log's, as of the last transaction
 
     def append(
@@ -115,8 +123,7 @@ class Journal:
         with self._closed_on_failure():
             with self._transaction() as (cursor, size):
                 if size == 0:
-                    self._insert(cursor, self._drafted([entry], 0))
-                    cursor.execute(self._sql.advance, (1,))
+                    self._insert(cursor, self._drafted([entry], 0), 1)
             self.size = max(size, 1)
 
     def transact(self, decide: Callable[[Any, int], bytes]) -> int:
@@ -148,16 +155,15 @@ class Journal:
         trimmed = max(self._trimmed, min(trim_below, self._trimmed + TRIM_ROWS))
         drafted = draft(entries, self._process, self._contents)
         with self._transaction() as (cursor, first):
-            if drafted.generation is None or self._contents.vault.unchanged(drafted.generation):
+            if drafted.generation is None or self._vault.unchanged(drafted.generation, self._generation):
                 batch = drafted.at(first)
             else:
                 batch = self._drafted(entries, first)
-            self._insert(cursor, batch)
+            self._insert(cursor, batch, first + len(entries))
             if published is not None:
                 cursor.execute(self._sql.published, (published.size, published.root, published.size))
             if trimmed > self._trimmed:
                 self._trim(cursor, trimmed)
-            cursor.execute(self._sql.advance, (first + len(entries),))
         self._trimmed = trimmed
         self.size = first + len(entries)
         return range(first, self.size)
@@ -175,8 +181,7 @@ class Journal:
         with self._transaction() as (cursor, first):
             verdicts = judge(entries, self._known_calls(cursor, entries))
             holdable = [entry for entry, verdict in zip(entries, verdicts, strict=True) if verdict is None]
-            self._insert(cursor, self._drafted(holdable, first))
-            cursor.execute(self._sql.advance, (first + len(holdable),))
+            self._insert(cursor, self._drafted(holdable, first), first + len(holdable))
         self.size = first + len(holdable)
         indices = iter(range(first, self.size))
         return [next(indices) if verdict is None else verdict for verdict in verdicts]
@@ -185,8 +190,7 @@ class Journal:
         with self._closed_on_failure():
             with self._transaction() as (cursor, first):
                 entries = [aborted(*call, reason, time) for call in find(cursor)]
-                self._insert(cursor, self._drafted(entries, first))
-                cursor.execute(self._sql.advance, (first + len(entries),))
+                self._insert(cursor, self._drafted(entries, first), first + len(entries))
             self.size = first + len(entries)
 
     @contextmanager
@@ -208,7 +212,6 @@ class Journal:
             self._connect()
         self._file.check()
         cursor = self._connection.cursor()
-        cursor.execute(self._sql.begin)
         try:
             size = self._lock_head(cursor)
             self._spans.begin()
@@ -222,8 +225,16 @@ class Journal:
 
     def _lock_head(self, cursor: Any) -> int:
         """Wait for the row lock; the log's size, which must not have gone back."""
-        cursor.execute(self._sql.lock_head)
-        row = cursor.fetchone()
+        generation = None
+        with self._one_trip():
+            cursor.execute(self._sql.begin)
+            head = self._connection.cursor().execute(self._sql.lock_head)
+            if (
+                self._vault.GENERATION is not None
+            ):  # read when the lock is held: each statement sees its own time
+                generation = self._connection.cursor().execute(self._vault.GENERATION)
+        row = head.fetchone()
+        self._generation = None if generation is None else generation.fetchone()[0]
         if row is None:
             raise LogDamaged("the row of `log_state` is missing")
         size = int(row[0])
@@ -238,34 +249,48 @@ class Journal:
         self._budgets, self._spans = KnownBudgets(self._sql), Spans(self._sql)
         self._file = DatabaseFile(self._database)
         cursor = self._connection.cursor()
+        for setting in () if self._database.is_sqlite else _SETTINGS:
+            cursor.execute(f"SET {setting} = off")
         cursor.execute(self._sql.oldest)
         self._trimmed = cursor.fetchone()[0] or 0
 
     def _drafted(self, entries: Sequence[Entry], first: int) -> Rows:
         """The rows of entries, made with the lock held: until it is let go, no erasure can pass them."""
-        return draft(entries, self._process, self._contents).at(first)
+        return draft(entries, self._process, self._contents, locked=True).at(first)
 
-    def _insert(self, cursor: Any, batch: Rows) -> None:
-        sql = self._sql
-        if batch.entries:
-            cursor.executemany(sql.insert_entry, batch.entries)
-        if batch.admissions:
-            cursor.executemany(sql.insert_call, batch.admissions)
-        if batch.outcomes:
-            cursor.executemany(sql.close_call, batch.outcomes)
-            if cursor.rowcount != len(batch.outcomes):
-                raise _Violation
+    def _insert(self, cursor: Any, batch: Rows, size: int) -> None:
+        """Store a batch, with which the log has that size."""
+        sql, closing, asking = self._sql, self._connection.cursor(), None
+        with self._one_trip():
+            for statement, rows in (
+                (sql.insert_entry, batch.entries),
+                (sql.insert_call, batch.admissions),
+                (sql.insert_content, batch.contents),
+                (sql.insert_subject, batch.subjects),
+                (sql.add_usage, batch.usage),
+            ):
+                if rows:
+                    execute_many(cursor, statement, rows)
+            if batch.outcomes:
+                execute_many(closing, sql.close_call, batch.outcomes)
+            if batch.usage:
+                asking = self._connection.cursor().execute(sql.generation)
+            cursor.execute(sql.advance, (size,))
+        if batch.outcomes and closing.rowcount != len(batch.outcomes):
+            raise _Violation
         if batch.contents:
-            cursor.executemany(sql.insert_content, batch.contents)
             self._spans.note(cursor, batch.contents)
-        if batch.subjects:
-            cursor.executemany(sql.insert_subject, batch.subjects)
-        if batch.usage:
-            cursor.executemany(sql.add_usage, batch.usage)
-            if known := self._budgets.look(cursor):
-                charged = charges(batch.usage, known, self._process)
-                if charged:
-                    cursor.executemany(sql.charge, charged)
+        if asking is not None and (known := self._budgets.known(cursor, asking.fetchone()[0])):
+            charged = charges(batch.usage, known, self._process)
+            if charged:
+                execute_many(cursor, sql.charge, charged)
+
+    def _one_trip(self) -> AbstractContextManager[Any]:
+        """What is executed in the block travels together; it has failed or succeeded when the block ends.
+
+        SQLite executes at once, and has no trips.
+        """
+        return nullcontext() if self._database.is_sqlite else self._connection.pipeline()
 
     def _inherit(self, cursor: Any, inherit: str, forget: str, process: str) -> None:
         cursor.execute(inherit, (process,))

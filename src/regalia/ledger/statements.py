@@ -1,8 +1,20 @@
-"""The SQL of the hot path, one spelling for both databases but for parameter marks and locking."""
+"""The SQL of the hot path, one spelling for both databases but for parameter marks and locking.
+
+SQLite executes a statement for each row. PostgreSQL gets a batch's rows as columns, in one statement a table:
+each one of its own would cost both sides more than the row itself.
+"""
+
+import re
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
 
 import msgspec
+from sqlalchemy import Column, Integer, LargeBinary
 
 from regalia.storage import Database
+from regalia.storage.schema import metadata
+from regalia.storage.schema.base import Int64
 
 
 class Statements(msgspec.Struct, frozen=True):
@@ -124,6 +136,48 @@ _POSTGRESQL = Statements(
     **{name: _postgresql(getattr(_SQLITE, name)) for name in Statements.__struct_fields__}
     | {"begin": "BEGIN", "lock_head": _SQLITE.head + " FOR UPDATE"}
 )
+
+
+_INSERT = re.compile(r"INSERT INTO (\w+) \((.+?)\) VALUES \((.+?)\)")
+_CLOSE_CALLS = (
+    "UPDATE calls SET outcome = t.outcome FROM unnest(%b::bigint[], %b::text[], %b::bigint[]) "
+    "AS t (outcome, call, above) "
+    "WHERE calls.call = t.call AND calls.outcome IS NULL AND calls.admitted < t.above"
+)
+
+
+def execute_many(cursor: Any, statement: str, rows: Sequence[Sequence[object]]) -> None:
+    """Execute an INSERT of `Statements`, or `close_call`, for each of some rows.
+
+    `cursor.rowcount` tells how many rows there are or were changed: where two close one call, once.
+    """
+    if "?" in statement:
+        cursor.executemany(statement, rows)
+    else:
+        cursor.execute(_by_column(statement), [list(column) for column in zip(*rows, strict=True)])
+
+
+@cache
+def _by_column(statement: str) -> str:
+    """The statement for many rows, whose parameters are the columns."""
+    if statement == _POSTGRESQL.close_call:
+        return _CLOSE_CALLS
+    found = _INSERT.match(statement)
+    if found is None:
+        raise ValueError(f"no statement for many rows: {statement}")
+    table, listed, values = found.groups()
+    pairs = list(zip(listed.split(", "), values.split(", "), strict=True))
+    given = [name for name, value in pairs if value == "%s"]
+    arrays = ", ".join(f"%b::{_type(metadata.tables[table].c[name])}[]" for name in given)
+    chosen = ", ".join(f"t.{name}" if value == "%s" else value for name, value in pairs)
+    rows = f"SELECT {chosen} FROM unnest({arrays}) AS t ({', '.join(given)})"
+    return f"INSERT INTO {table} ({listed}) {rows}{statement[found.end() :]}"
+
+
+def _type(column: "Column[Any]") -> str:
+    if column.type is Int64 or isinstance(column.type, Integer):
+        return "bigint"
+    return "bytea" if isinstance(column.type, LargeBinary) else "text"
 
 
 def statements_for(database: Database) -> Statements:

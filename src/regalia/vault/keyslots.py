@@ -62,12 +62,12 @@ class KeySlots:
             os.close(descriptor)
 
     @contextmanager
-    def turn(self) -> Iterator[bytes]:
-        """For this thread the generation stays what it is at the beginning: it is given, and not read again.
+    def turn(self, seen: bytes | None = None) -> Iterator[bytes]:
+        """For this thread the generation stays what it is, or `seen`: it is given, and not read again.
 
         Each read lets other threads have the interpreter, which is what a batch of seals can't afford.
         """
-        self._turn.value = self._read_generation()
+        self._turn.value = self._read_generation() if seen is None else seen
         try:
             yield self._turn.value
         finally:

@@ -16,7 +16,7 @@ from regalia.vault.errors import VaultError
 from regalia.vault.keychain import Keychain
 from regalia.vault.keyfolder import KeyFolder
 from regalia.vault.roots import Random, RootKey
-from regalia.vault.shared_register import SharedRegister
+from regalia.vault.shared_register import GENERATION, SharedRegister
 from regalia.vault.vault import BUCKET_RECORDS, HOUR_MS, Vault
 
 SCRUBBED = 256
@@ -28,6 +28,7 @@ _LOOKED_FOR = 64
 class SharedVault(Vault):
     """An open shared vault. Made by `over`."""
 
+    GENERATION = GENERATION
     _register: SharedRegister
     _slots: KeyFolder
 

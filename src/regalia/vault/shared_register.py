@@ -28,6 +28,7 @@ _TABLES = (
     + "ALTER TABLE vault ADD COLUMN version BIGINT NOT NULL, ADD COLUMN generation BIGINT NOT NULL DEFAULT 0;"
     "CREATE TABLE openings (number BIGINT PRIMARY KEY);"
 )
+GENERATION = f"SELECT generation FROM {_SCHEMA}.vault WHERE id = 1"
 _THERE = f"SELECT to_regclass('{_SCHEMA}.vault') IS NOT NULL"
 _PRESENT = (
     "SELECT objid FROM pg_locks WHERE locktype = 'advisory' AND classid = ? AND objsubid = 2 AND granted "
@@ -134,7 +135,7 @@ class SharedRegister(Register):
     def generation(self) -> bytes:
         """How often some key was retired or destroyed."""
         with self.reading():
-            return int(self._db.execute("SELECT generation FROM vault").fetchone()[0]).to_bytes(8, "big")
+            return int(self._db.execute(GENERATION).fetchone()[0]).to_bytes(8, "big")
 
     def advance(self) -> None:
         """Count one more."""

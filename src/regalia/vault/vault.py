@@ -3,7 +3,8 @@
 Promises:
 1. What `seal` returns can be opened with the vault's two files and the root key, and only so.
 2. When a method that destroys keys has returned, no file holds those keys in any form, and no process
-   that uses this vault still seals or opens anything with them. What a crash interrupts, `open` finishes.
+   that uses this vault still opens anything with them, or stores what it seals with them (see below).
+   What a crash interrupts, `open` finishes.
 3. Sealing writes no file except when a bucket begins: once an hour, or every few thousand records.
 
 Contents belong to buckets, by project, retention class and time window. So age is erased by the bucket
@@ -67,6 +68,9 @@ class _Current:
 
 class Vault:
     """An open vault. Safe to share between threads, and its folder between the processes of a host."""
+
+    GENERATION: str | None = None
+    """What the log's own database can be asked instead of the vault, in one trip with other questions."""
 
     def __init__(
         self, folder: Path, keychain: Keychain, window_ms: int, records: int, random: Random
@@ -149,17 +153,22 @@ class Vault:
     # Sealing and opening
 
     @contextmanager
-    def turn(self) -> Iterator[bytes]:
+    def turn(self, *, locked: bool = False) -> Iterator[bytes]:
         """Wrap the sealing of a batch: what was retired or destroyed is asked for once, not for each seal.
 
-        Gives the generation: what is sealed in the turn may be stored while `unchanged` says so.
+        Gives the generation: what is sealed in the turn may be stored while `unchanged` says so. It is asked
+        for if the log's lock is held. Before, it is the one last seen, for `unchanged` asks in any case.
         """
-        with self._slots.turn() as generation:
+        with self._slots.turn(None if locked else self._generation) as generation:
             yield generation
 
-    def unchanged(self, generation: bytes) -> bool:
-        """Whether no key was retired or destroyed since a turn began. Ask with the log's lock held."""
-        return self._slots.generation() == generation
+    def unchanged(self, generation: bytes, told: int | None = None) -> bool:
+        """Whether no key was retired or destroyed since a turn began. Ask with the log's lock held.
+
+        `told` is what `GENERATION` gave with that lock held, where there is such a question.
+        """
+        now = self._slots.generation() if told is None else told.to_bytes(8, "big")
+        return now == generation
 
     def seal(self, project: str, retention_class: str, ident: bytes, content: bytes, now_ms: int) -> Sealed:
         """Seal the content of the record `ident`, which opening it must name again.
