@@ -94,3 +94,12 @@ def test_the_matrix_is_printed_for_people_and_for_scripts() -> None:
     matrix = command("roles", "--json").json
     assert {role["name"] for role in matrix["roles"]} >= {"owner", "auditor"}
     assert "content.read" in command("roles").out
+
+
+def test_ids_stay_in_one_piece_and_times_are_dates(instance: Path) -> None:
+    made = run(instance, "apikeys", "create", "a web application", "--project", "default", "--json").json
+    run(instance, "apikeys", "revoke", made["key"]["id"])
+    (row,) = [line for line in run(instance, "apikeys", "list").out.splitlines() if made["key"]["id"] in line]
+    assert "a web application" in row
+    assert made["key"]["hint"] in row
+    assert row.rstrip().endswith("Z")

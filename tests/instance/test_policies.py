@@ -392,6 +392,7 @@ async def test_only_reviewers_of_the_place_see_a_review(world: World) -> None:
         ("http://evil.example/", False),
         ("file:///etc/passwd", False),
         ("//127.0.0.1/", False),
+        ("http://[127.0.0.1/", False),
     ],
 )
 def test_callbacks_go_to_this_machine_or_where_the_operator_allows(url: str, may: bool) -> None:

@@ -8,6 +8,7 @@ user. What that takes is imported only then: most commands should not wait for i
 
 import inspect
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
@@ -24,6 +25,11 @@ from regalia.errors import RegaliaError
 BASE = "/v1/regalia"
 _MAX_ANSWER = 64 * 1024 * 1024
 _PAGE = 1_000
+_WIDEST = 72
+"""The widest cell: every id and digest fits, so that it can be copied in one piece."""
+
+_TIMES = frozenset({"time", "expires", "revoked", "archived", "disabled", "granted", "deadline"})
+"""Columns of milliseconds since the epoch."""
 
 
 def _options(
@@ -115,10 +121,10 @@ class Administration:
 
         table = Table(box=None, pad_edge=False)
         for title in columns.values():
-            table.add_column(title, overflow="fold")
+            table.add_column(title, overflow="fold", max_width=_WIDEST)
         for row in rows:
-            table.add_row(*(_cell(row.get(name)) for name in columns))
-        Console(soft_wrap=True).print(table)
+            table.add_row(*(_cell(name, row.get(name)) for name in columns))
+        Console(soft_wrap=True, width=len(columns) * (_WIDEST + 1)).print(table)  # ids stay in one piece
 
     def _from_server(self, method: str, path: str, content: bytes) -> Any:
         profile = load_profile(self.data_dir, self._api_key, self._base_url)
@@ -146,7 +152,9 @@ def administers(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-def _cell(value: Any) -> str:
+def _cell(name: str, value: Any) -> str:
     if value is None:
         return "–"
+    if name in _TIMES and type(value) is int:
+        return datetime.fromtimestamp(value // 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -7,6 +7,7 @@ import msgspec
 import typer
 
 from regalia.cli.administering import Administration, administers
+from regalia.cli.conversation import as_read
 from regalia.cli.http import request
 from regalia.cli.local import os_user
 from regalia.cli.options import DEFAULT_DATA_DIR, DatabaseUrl, DataDir, Json
@@ -111,6 +112,7 @@ def read(
         str | None, typer.Option(help="What for; it goes on record, so no personal data. Asks to read.")
     ] = None,
     minutes: Annotated[int, typer.Option(help="For how long, once it is granted.")] = 10,
+    raw: Annotated[bool, typer.Option("--raw", help="The bytes as they went, and the token ids.")] = False,
 ) -> None:
     """Read what was said in a call: ask with a purpose, have a second person grant it, then read.
 
@@ -125,7 +127,10 @@ def read(
         )
         return
     said = reach.ask("GET", f"/content/{call}")
-    parts = [f"--- {part['part']}\n{part.get('text', part.get('base64'))}" for part in said["content"]]
+    told = {part["part"]: part.get("text", part.get("base64", "")) for part in said["content"]}
+    if not raw:
+        told = {name: as_read(text) for name, text in told.items() if name != "tokens"}
+    parts = [f"--- {name}\n{text}" for name, text in told.items()]
     reach.show(said, "\n".join([*parts, f"--- on record as entry {said['record']}"]))
 
 

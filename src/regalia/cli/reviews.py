@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from regalia.cli.administering import Administration, administers
+from regalia.cli.conversation import as_read
 
 app = typer.Typer(help="Calls that are held for review.", no_args_is_help=True)
 Ident = Annotated[str, typer.Argument(help="The review's id, from `regalia reviews list`.")]
@@ -30,7 +31,7 @@ def list_(
         "route": "ROUTE",
         "project": "PROJECT",
         "state": "STATE",
-        "deadline": "DEADLINE (MS)",
+        "deadline": "DEADLINE",
     }
     reach.table(reach.listed("/reviews", status=state, project=project), columns)
 
@@ -43,9 +44,9 @@ def show(reach: Administration, review: Ident) -> None:
     Example: `regalia reviews show review_01… --api-key rgl_…`
     """
     shown = reach.ask("GET", f"/reviews/{review}/content")
-    text = f"{_said(shown)}\n\nThe request:\n{shown['request']}"
+    text = f"{_said(shown)}\n\nThe request:\n{as_read(shown['request'])}"
     if shown["answer"]:
-        text += f"\n\nThe answer that waits:\n{shown['answer']}"
+        text += f"\n\nThe answer that waits:\n{as_read(shown['answer'])}"
     reach.show(shown, text)
 
 

@@ -367,7 +367,10 @@ class _Noted:
 
 def may_call(url: str, allowed: tuple[str, ...]) -> bool:
     """Whether a callback goes to this machine, or to where the operator allows."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # such as an address that opens a bracket
+        return False
     if parts.scheme not in ("http", "https") or parts.username is not None:
         return False
     return parts.hostname in _LOOPBACK or any(url.startswith(prefix) for prefix in allowed)
