@@ -1,7 +1,7 @@
 """What was said in a call, as a person reads it: who said what, and nothing of the protocol around it.
 
-Characters that would steer the reader's terminal, or can't be seen, are shown as `\\x1b` or `\\u202e`: what is read
-was written by somebody whom the reader may be looking into.
+Characters that would steer the reader's terminal, or can't be seen, are shown as `\\x1b` or `\\u202e`: what
+is read was written by somebody whom the reader may be looking into.
 """
 
 import unicodedata
