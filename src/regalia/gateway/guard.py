@@ -8,6 +8,7 @@ could not be checked goes on.
 import asyncio
 import os
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NoReturn, Protocol
 
 import msgspec
@@ -129,6 +130,19 @@ class Guard:
 class CallGuard:
     """One call under a policy. `enter` names the call before anything else is asked of it."""
 
+    # how every call begins
+    held: HeldAnswer | None = None
+    _call = ""
+    _ms = _size = 0
+    _scans: Mapping[str, Scan] = MappingProxyType({})
+    _found: Found | None = None
+    _sources: Sources | None = None
+    _asked: Plan | None = None
+    _answered: Plan | None = None
+    _input = NOTHING
+    _output = NOTHING
+    _was_held = False
+
     def __init__(
         self,
         policy: Policy,
@@ -154,23 +168,12 @@ class CallGuard:
             roles=tuple(sorted(caller.roles)),
         )
         self.redactor = Redactor()
-        self.held: HeldAnswer | None = None
         self._released = released
         self._caller = caller
         self._reviews = reviews
         self._random = random
         self._document = document
-        self._call = ""
-        self._ms = self._size = 0
-        self._scans: Mapping[str, Scan] = {}
-        self._found: Found | None = None
-        self._sources: Sources | None = None
-        self._asked: Plan | None = None
-        self._answered: Plan | None = None
-        self._input: Decision = NOTHING
-        self._output: Decision = NOTHING
         self._review = released
-        self._was_held = False
 
     def enter(self, call: str, ms: int, size: int) -> "CallGuard":
         """This guard, for the call that is to be admitted under this id, at this time, of so many bytes."""
@@ -215,8 +218,10 @@ class CallGuard:
     @property
     def sources(self) -> Sources:
         """What the request gave the answer to stand on, where a rail asks for it."""
+        if not self.policy.grounds:
+            return NO_SOURCES
         if self._sources is None:
-            texts = self._found.texts if self._found is not None and self.policy.grounds else ()
+            texts = self._found.texts if self._found is not None else ()
             given = [text.text for text in texts if "retrieved" in text.sides]
             beside = [text.text for text in texts if "retrieved" not in text.sides]
             self._sources = Sources(given, beside) if given else NO_SOURCES
@@ -288,16 +293,17 @@ class CallGuard:
 
     def recorded(self) -> msgspec.Raw:
         """The record's `policy` in canonical JSON; made once for all calls in which nothing was found."""
-        asked, answered = self._asked, self._answered
-        if (
-            asked is None
-            or self._input is not asked.decided
-            or self._review
-            or (answered is not None and self._output is not answered.decided)
-            or (answered is None and self._output is not NOTHING)
-        ):
+        if self._asked is None or self._review or not self._is_silent:
             return msgspec.Raw(_canonical(self.record()))
-        return self.policy.told(asked, answered, self.record)
+        return self.policy.told(self._asked, self._answered, self.record)
+
+    @property
+    def _is_silent(self) -> bool:
+        """Whether nothing was found, as far as the call has come."""
+        asked, answered = self._asked, self._answered
+        return (asked is None or self._input is asked.decided) and (
+            self._output is (NOTHING if answered is None else answered.decided)
+        )
 
     def record(self) -> dict[str, Any]:
         """The record's `policy`. Rails that found nothing are only named: the document says the rest."""
@@ -322,9 +328,9 @@ class CallGuard:
 
     def acted(self) -> list[tuple[str, str, str]]:
         """Of each rail that acted, for metrics: its detector, what it did, and in which mode."""
-        ran = [one for one in (*self._input.ran, *self._output.ran) if one.does]
-        if not ran:
+        if self._is_silent:
             return []
+        ran = [one for one in (*self._input.ran, *self._output.ran) if one.does]
         detectors = {rail.id: rail.detector for rail in self.policy.pack.rails}
         kinds = [found.use if (found := detectors[one.rail]) else "condition" for one in ran]
         return [(kind, one.does, one.mode) for kind, one in zip(kinds, ran, strict=True)]

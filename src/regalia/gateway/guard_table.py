@@ -54,9 +54,9 @@ if TABLE.keys() != {route.name for route in ROUTES}:
     )
 
 
-UNREADABLE = (
+UNREADABLE = frozenset({
     "prompt_embeds", "prompt_token_ids", "input_ids", "input_embeds", "token_ids", "chat_template",
-)  # fmt: skip
+})  # fmt: skip
 """Fields by which engines take what no rail can read: vectors, token ids, programs that write prompts."""
 
 
@@ -66,7 +66,7 @@ def request_texts(route: str, document: dict[str, Any]) -> Found:
     if (
         holds_ids(document.get("prompt"))
         or (route != "detokenize" and holds_ids(document.get("input")))
-        or any(document.get(name) for name in UNREADABLE)
+        or any(document[name] for name in UNREADABLE & document.keys())
     ):
         found.add_unreadable(INPUT)
     if not found.texts:  # rails that need no text look at every call

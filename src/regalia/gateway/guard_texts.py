@@ -65,7 +65,11 @@ _STEERED = frozenset({
 })  # fmt: skip
 """Values that steer, and are in nearly every call."""
 
+_SHAPES = dict.fromkeys(_STEERS, _WORDS) | dict.fromkeys(_IDENTS, _IDENT)
+"""The shape of other values that steer, by their names."""
+
 _CALLS = frozenset({"tool_calls", "function_call"})
+_TOOLS = ("tool", "function")
 _DATA_URL = re.compile(r"data:[^,]{0,200};base64,", re.IGNORECASE)
 _LONG = 10**6
 """A number from here on may identify a person: it is read. Token ids are smaller."""
@@ -194,20 +198,20 @@ def _walk_object(
     joins = type(parts) is list and "role" in node and _join(found, parts, here)
     for key, value in node.items():
         meaning = _MEANING.get(key)
+        kind = type(value)
         if meaning is None:
             _add_unknown(found, node, key, value, here)
-        kind = type(value)
-        if meaning == _MEDIUM and value:
+        elif meaning == _MEDIUM and value:
             found.add_unreadable(here)
-        elif kind is str:
-            if (
-                value
-                and meaning is not None
-                and not (joined and key == "text")
-                and not (meaning == _STEER and (value in _STEERED or steers(key, value)))
-            ):
-                found.add(value, here, Leaf(node, key))
-        elif (kind is dict or kind is list) and (meaning != _NUMBER or _is_told(value, here)):
+            continue
+        elif (
+            kind is str
+            and value
+            and not (joined and key == "text")
+            and not (meaning == _STEER and steers(key, value))
+        ):
+            found.add(value, here, Leaf(node, key))
+        if (kind is dict or kind is list) and (meaning != _NUMBER or _is_told(value, here)):
             stack.append((value, _beneath(key, here, calls), joins and key == "content"))
 
 
@@ -256,16 +260,16 @@ def sides_of(texts: Sequence[Text]) -> frozenset[str]:
 
 def steers(key: Any, value: str) -> bool:
     """Whether a string only steers: a role, a type, an id."""
-    if key not in _STEERS:
-        return False
-    shape = _IDENT if key in _IDENTS else _WORDS
-    return value in _STEERED or shape.fullmatch(value) is not None
+    shape = _SHAPES.get(key)
+    return shape is not None and (value in _STEERED or shape.fullmatch(value) is not None)
 
 
 def _sides(node: dict[str, Any], here: frozenset[str], calls: frozenset[str]) -> frozenset[str]:
     """On which sides a node's own texts stand."""
     role, kind = node.get("role"), node.get("type")
-    if "input" in here and (role in ("tool", "function") or kind in ("function_call_output", "tool_result")):
+    if kind is None and role not in _TOOLS:
+        return here
+    if "input" in here and (role in _TOOLS or kind in ("function_call_output", "tool_result")):
         return RETRIEVED
     if kind in ("function_call", "custom_tool_call") and "call_id" in node:
         return calls

@@ -55,11 +55,12 @@ def _signs(text: str) -> str:
     return text.encode(errors="surrogatepass").translate(None, _LEFT_OUT).decode()
 
 
+_SIGNS = {literal: _signs(literal) for _, literal, _ in _FORMS} | {"xox": "-"}
 _BY_SIGNS = tuple(
-    (signs, tuple(form for form in _COMPILED if _signs(form[1]) == signs))
-    for signs in dict.fromkeys(_signs(literal) for _, literal, _ in _FORMS)
+    (signs, tuple(form for form in _COMPILED if _SIGNS[form[1]] == signs))
+    for signs in dict.fromkeys(_SIGNS.values())
 )
-"""The forms by the signs of their literals: where these are missing, none of them is looked for."""
+"""The forms by signs that all of them have: where these are missing, none of them is looked for."""
 _AFTER_LETTERS = frozenset({"k_live_", "k_test_", "AccountKey=", "hooks.slack.com/services/"})
 """Literals that other letters may precede ("sk_live_", "rk_live_")."""
 
@@ -119,6 +120,7 @@ def _shape(code: int) -> bytes:
 
 
 _SHAPE = b"".join(map(_shape, range(256)))
+_CUT_INSIDE = re.compile(",a")
 
 
 class Secrets:
@@ -166,7 +168,7 @@ class Secrets:
 def _may_assign(text: str) -> bool:
     """Whether there may be a value, or a sign that assigns one, in a text: there is none in plain prose."""
     shape = text.encode(errors="surrogatepass").translate(_SHAPE).decode()
-    return "#" in shape or ",a" in shape
+    return "#" in shape or _CUT_INSIDE.search(shape) is not None
 
 
 def _finding(kind: str, span: tuple[int, int], score: float, strength: Strength) -> Finding:
