@@ -3,13 +3,12 @@
 import json
 import os
 import shutil
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from file_operations import OPERATIONS, Killed
 from regalia.identity import hash_key
 from regalia.instance import Created, InstanceError, create, creation, database_of, identity_of
 from regalia.instance.directory import secret_of
@@ -31,10 +30,6 @@ STEPS = [
     "_add_first_key",
     "sync_folder",
 ]
-
-
-class Killed(BaseException):
-    """As far as files go, what a kill leaves."""
 
 
 def kill_at(monkeypatch: pytest.MonkeyPatch, step: str, call: int, *, after: bool) -> None:
@@ -116,40 +111,8 @@ def test_a_key_is_never_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyP
             identity_of(data_dir)
 
 
-class Operations:
-    """The file operations below a folder, of which one can be the last that is not made any more."""
-
-    def __init__(self) -> None:
-        self._folder = ""
-        self._left = 0
-        sys.addaudithook(self._hear)
-
-    @contextmanager
-    def killed_at(self, n: int, folder: Path) -> Iterator[None]:
-        """Neither the nth operation nor any later one happens, not even what cleans up."""
-        self._folder, self._left = str(folder), n
-        try:
-            yield
-        finally:
-            self._folder = ""
-
-    def _hear(self, event: str, arguments: tuple[object, ...]) -> None:
-        if not self._folder or not event.startswith(("open", "os.", "sqlite3.connect")):
-            return
-        if any(str(one).startswith(self._folder) for one in arguments):
-            self._left -= 1
-            if self._left <= 0:
-                raise Killed
-
-
-@pytest.fixture(scope="module")
-def operations() -> Operations:
-    """One for all: Python never lets go of whoever hears its operations."""
-    return Operations()
-
-
 def test_killed_at_any_file_operation_it_is_finished_and_nothing_is_left_over(
-    operations: Operations, tmp_path: Path, migrated: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, migrated: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def upgrade(database: Database) -> None:  # as the real one: an empty file, then all of it at once
         assert database.file is not None
@@ -164,7 +127,7 @@ def test_killed_at_any_file_operation_it_is_finished_and_nothing_is_left_over(
     for n in range(1, 1000):
         data_dir = tmp_path / "d"
         try:
-            with operations.killed_at(n, data_dir):
+            with OPERATIONS.killed_at(n, data_dir):
                 create(data_dir, "log.example/one")
         except Killed:
             if not (data_dir / "instance.json").exists():

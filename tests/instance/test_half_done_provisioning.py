@@ -112,7 +112,7 @@ async def test_whoever_comes_is_one_person_wherever_that_was_cut(world: World, n
     assert len(world.at.tenants.users) == 1
 
 
-@pytest.mark.parametrize("n", range(1, 4))
+@pytest.mark.parametrize("n", [1, 2])
 async def test_whoever_was_removed_comes_back_without_a_role(world: World, n: int) -> None:
     house = House(world)
     await house.build()

@@ -20,6 +20,7 @@ from sqlalchemy.engine import make_url
 from regalia.clock import now_ms
 from regalia.errors import RegaliaError
 from regalia.instance.directory import Identity, database_of, identity_of
+from regalia.keyfile import write_private
 from regalia.ledger.contents import open_vault
 from regalia.ledger.errors import LogWouldFork
 from regalia.ledger.folder import LogFolder
@@ -95,8 +96,8 @@ def back_up(data_dir: Path, to: Path, *, database_url: str = "", root_key: str =
         published=checkpoint.size,
         files=_digests(to),
     )
-    (to / _MANIFEST).write_bytes(msgspec.json.encode(backup))
     _sync(to)
+    write_private(to / _MANIFEST, msgspec.json.encode(backup))
     return backup
 
 
@@ -125,9 +126,9 @@ def restore(source: Path, data_dir: Path, *, database_url: str = "") -> Backup:
     _restore_vault(source / "vault", data_dir, url)
     if url == "sqlite":
         shutil.copy2(source / "regalia.db", data_dir / "regalia.db")
-    identity = msgspec.json.encode(msgspec.structs.replace(kept, database=url))
-    _write_private(data_dir / "instance.json", identity)  # last: before it there is no instance
     _sync(data_dir)
+    identity = msgspec.json.encode(msgspec.structs.replace(kept, database=url))
+    write_private(data_dir / "instance.json", identity)  # last: before it there is no instance
     return backup
 
 
@@ -315,12 +316,6 @@ def _digests(folder: Path) -> dict[str, str]:
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return file_digest(file, "sha256").hexdigest()
-
-
-def _write_private(path: Path, content: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
 
 
 def _sync(folder: Path) -> None:

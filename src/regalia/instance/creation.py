@@ -74,7 +74,6 @@ def create(
     for place in (data_dir, data_dir / "keys"):  # an interrupted write leaves a second name of a whole file
         for draft in (*place.glob("*.new"), *place.glob("*.new-*")):
             draft.unlink()
-        sync_folder(place)
     (data_dir / "init.json").rename(data_dir / "instance.json")
     sync_folder(data_dir)
     return Created(api_key=key, origin=identity.origin, data_dir=str(data_dir))

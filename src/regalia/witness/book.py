@@ -67,8 +67,11 @@ class Book:
 
     @classmethod
     def create(cls, path: Path) -> Self:
-        """A new, empty book."""
+        """A new, empty book, or the one that an interrupted creation has made."""
         book = cls(path)
+        if book._connection.execute("PRAGMA user_version").fetchone() != (0,):
+            book.close()
+            return cls.open(path)
         book._connection.executescript(f"BEGIN; {_TABLES} PRAGMA user_version = {_VERSION}; COMMIT;")
         return book
 

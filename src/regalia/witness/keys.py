@@ -10,7 +10,7 @@ from typing import Self
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 
-from regalia.keyfile import KeyUnusable, generate_pair, load_pair, write_pair
+from regalia.keyfile import KeyUnusable, generate_pair, load_pair, write_missing_pair
 from regalia.notes import checkpoint_text
 from regalia.witness.errors import WitnessError
 from regalia_verify.note import (
@@ -39,13 +39,17 @@ class WitnessKeys:
 
     @classmethod
     def create(cls, directory: Path, name: str) -> Self:
-        """Make both keys in `directory`; never replaces one. Raises WitnessError."""
-        ed25519, mldsa44 = generate_pair()
+        """Make both keys in `directory`, or those that are missing. Raises WitnessError."""
         try:
-            write_pair(directory / _FILES[0], directory / _FILES[1], (ed25519, mldsa44))
+            write_missing_pair(directory / _FILES[0], directory / _FILES[1], generate_pair())
         except OSError as error:
             raise WitnessError(f"the keys in {directory} can't be made: {error.strerror}") from error
-        return cls(name, ed25519, mldsa44)
+        return cls.load(directory, name)
+
+    @classmethod
+    def exist(cls, directory: Path) -> bool:
+        """Whether a key has been made in `directory`."""
+        return any((directory / name).exists() for name in _FILES)
 
     @classmethod
     def load(cls, directory: Path, name: str) -> Self:

@@ -10,7 +10,6 @@ lost its book needs a new name and new keys.
 """
 
 import hashlib
-import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Self
@@ -19,6 +18,7 @@ import msgspec
 import structlog
 
 from regalia.clock import now_ms
+from regalia.keyfile import write_private
 from regalia.notes import encode_note
 from regalia.witness.book import Book, Entry
 from regalia.witness.decision import Known, TrustedLog, check_growth, log_signatures
@@ -55,7 +55,11 @@ class Witness:
 
     @classmethod
     def create(cls, data_dir: Path, name: str, clock: Callable[[], int] = now_ms) -> Self:
-        """Make a witness with new keys and an empty book in `data_dir`. Raises WitnessError."""
+        """Make a witness with new keys and an empty book in `data_dir`. Raises WitnessError.
+
+        What was interrupted is finished by the same call. The book comes before the keys: keys without a
+        book are a witness that has lost it, and it must not begin to forget.
+        """
         if not 1 <= len(name.encode()) <= MAX_NAME or any(mark.isspace() or mark == "+" for mark in name):
             raise WitnessError(
                 f"the name {name!r} must have neither spaces nor `+`, like a URL without https://"
@@ -65,12 +69,15 @@ class Witness:
         data_dir.mkdir(parents=True, exist_ok=True)
         data_dir.chmod(0o700)
         (data_dir / "evidence").mkdir(exist_ok=True, mode=0o700)
-        keys = WitnessKeys.create(data_dir / "keys", name)
+        if WitnessKeys.exist(data_dir / "keys") and not (data_dir / "witness.db").exists():
+            raise WitnessError(
+                f"{data_dir} holds the keys of a witness that has lost its book: it needs a new name and new "
+                "keys, so choose another --data-dir"
+            )
         book = Book.create(data_dir / "witness.db")
+        keys = WitnessKeys.create(data_dir / "keys", name)
         profile = Profile(name, clock())
-        descriptor = os.open(data_dir / "witness.json", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(msgspec.json.encode(profile))
+        write_private(data_dir / "witness.json", msgspec.json.encode(profile))
         return cls(data_dir, profile, keys, book, clock)
 
     @classmethod

@@ -133,11 +133,11 @@ async def _change_member(at: Tenancy, actor: Principal, asked: Asked, body: Proj
     found, within = _found_member(at, actor, asked)
     held = _roles_in(at, found, within)
     wanted = _PROJECT_ROLES[body.role]
+    organisation = home(at, actor).id
     if wanted not in held:
-        organisation = home(at, actor).id
         await give_role(at, actor, found.id, RoleAt(wanted, organisation, within))
-        for role in {PROJECT_ADMIN, DEVELOPER} & held:
-            await take_role(at, actor, found.id, RoleAt(role, organisation, within))
+    for role in ({PROJECT_ADMIN, DEVELOPER} - {wanted}) & held:  # one that an earlier attempt left, too
+        await take_role(at, actor, found.id, RoleAt(role, organisation, within))
     return member(at, found, within)
 
 

@@ -215,11 +215,11 @@ class SignIn:
         return await self._let_in(user.id, name, begun.return_to, old)
 
     async def _let_in(self, user: str, provider: str, return_to: str, old: str, device: str = "") -> SignedIn:
-        """Record the sign-in, then begin the session; one that the browser had before ends."""
+        """Record the sign-in, then begin the session; one that the browser had before ends with that."""
         random = self._random(TOKEN_BYTES)
+        await self._recording.signed_in(user, provider, self._sessions.id_of(random))
         if old:
             await asyncio.to_thread(self._sessions.end, old)
-        await self._recording.signed_in(user, provider, self._sessions.id_of(random))
         token, session = await asyncio.to_thread(
             self._sessions.begin, user, provider, self._at.clock(), random
         )
