@@ -18,7 +18,7 @@ from regalia.instance.tenancy import NewKey, NewProject, NewUser, ProjectChange,
 from regalia.instance.tenancy.operations import OPERATIONS
 from regalia.instance.tenancy.pseudonyms import named
 from regalia.metering.report import question, usage_rows
-from regalia.storage.schema.metering import usage
+from regalia.storage.schema.metering import usage_sums
 from regalia.storage.schema.retention import retention_classes
 from regalia.storage.schema.tenancy import content_reads
 
@@ -94,7 +94,7 @@ async def test_usage_is_paged_by_what_it_is_the_sum_of(any_world: World) -> None
     row = dict.fromkeys(names, "") | dict.fromkeys(counts, 1)
     rows = [{**row, "day": "2026-11-01", "model": f"m/{n}", "route": "chat"} for n in range(5)]
     with any_world.database.write() as connection:
-        connection.execute(insert(usage), rows)
+        connection.execute(insert(usage_sums), rows)
         asked = question(by=("day", "model"))
         first = usage_rows(connection, asked, limit=2)
         others = usage_rows(connection, asked, after=first[-1]["id"])

@@ -2,6 +2,7 @@
 
 import random
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from typing import cast
 
 import pytest
@@ -19,6 +20,7 @@ from regalia.storage import Database
 
 BUDGET = Budget("b", "project:p", "month", "tokens", 10_000)
 MONTH = "2026-11"
+_indices = count(1)  # of the log
 
 
 def settled(
@@ -30,7 +32,7 @@ def settled(
         day, "o", "p", key, "u", "chat.completions", "m", currency and "price", currency, tokens, 0, 0, cost
     )
     entry = Entry(b"{}", "outcome", "call", "p", settlement=used)
-    return process, draft([entry], process, cast(Contents, None)).at(1)  # it has no contents
+    return process, draft([entry], process, cast(Contents, None)).at(next(_indices))  # no contents
 
 
 def write(database: Database, settlement: tuple[str, Rows]) -> None:

@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Lock
 
 import msgspec
 import pytest
@@ -18,6 +19,7 @@ from regalia.identity import hash_key
 from regalia.instance.creation import create
 from regalia.instance.directory import secret_of
 from regalia.ledger import KeyFiles, Part
+from regalia.ledger.folding import Folding
 from regalia.ledger.fsck import check_log
 from regalia.ledger.spans import outside
 from regalia.storage import VERSION, Database, migrate, open_database, upgrade
@@ -180,3 +182,31 @@ def test_sealed_contents_of_schema_0007_are_found_by_their_buckets(database: Dat
         assert outside(connection, 10) == []
         spans = connection.execute(text("SELECT bucket, first, last FROM bucket_spans ORDER BY bucket"))
         assert [tuple(row) for row in spans] == [(1, 0, 63), (2, 64, 1023), (3, 64, 127)]
+
+
+def test_usage_of_schema_0008_stays_and_what_comes_is_added_to_it(database: Database) -> None:
+    older_schema(database, "0008")
+    names = ("day", "project", "key_id", "user_id", "route", "model", "price", "organisation", "currency")
+    counts = ("requests", "input", "cached", "output", "cost", "measured", "energy")
+    columns = ", ".join((*names, *counts))
+    key = {**dict.fromkeys(names, "x"), **dict.fromkeys(counts, 5)}
+    another = {**key, "key_id": "", "price": "", "currency": "", "cost": 0}
+    before = text(f"INSERT INTO usage ({columns}) VALUES (:{', :'.join((*names, *counts))})")
+    with database.write() as connection:
+        connection.execute(before, [key, another])
+        connection.execute(text("UPDATE log_state SET size = 40"))
+    upgrade(database)
+    folding = Folding(database, Lock())
+    for index in (40, 41):
+        more = text(
+            f"INSERT INTO usage_recent (id, {columns}) VALUES ({index}, :{', :'.join((*names, *counts))})"
+        )
+        with database.write() as connection:
+            connection.execute(more, key)
+            connection.execute(text(f"UPDATE log_state SET size = {index + 1}"))
+        told = text("SELECT key_id, sum(requests), sum(cost) FROM usage GROUP BY key_id ORDER BY key_id")
+        for _ in range(4):
+            with database.read() as connection:
+                found = [tuple(map(str, row)) for row in connection.execute(told)]
+            assert found == [("", "5", "0"), ("x", str(5 * (index - 38)), str(5 * (index - 38)))]
+            folding.round(index + 1)

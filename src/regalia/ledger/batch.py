@@ -42,6 +42,7 @@ class Draft(msgspec.Struct, frozen=True):
             admissions=[(*call, first + place, leaf_hash) for *call, place, leaf_hash in rows.admissions],
             outcomes=[(first + place, call, first + place) for place, call, _ in rows.outcomes],
             contents=[(first + place, *sealed) for place, *sealed in rows.contents],
+            usage=[(first + int(place), *used) for place, *used in rows.usage],
         )
 
 
@@ -55,7 +56,7 @@ def draft(entries: Sequence[Entry], process: str, contents: Contents, *, locked:
 
 def _rows(entries: Sequence[Entry], process: str, contents: Contents) -> Rows:
     result = Rows([], [], [], [], [], [])
-    settlements: list[Settlement] = []
+    settlements: list[tuple[int, Settlement]] = []
     for index, entry in enumerate(entries):
         result.entries.append((index, entry.record))
         if entry.phase == "admitted":
@@ -68,32 +69,32 @@ def _rows(entries: Sequence[Entry], process: str, contents: Contents) -> Rows:
         if entry.end_users:
             result.subjects.extend(contents.subjects(entry))
         if entry.settlement is not None:
-            settlements.append(entry.settlement)
+            settlements.append((index, entry.settlement))
     if settlements:
         _count(settlements, result)
     return result
 
 
-def _count(settlements: Sequence[Settlement], result: Rows) -> None:
-    """The usage of a batch, summed so that each row of the database is written once."""
+def _count(settlements: Sequence[tuple[int, Settlement]], result: Rows) -> None:
+    """The usage of a batch, summed; each sum has the index of the first outcome in it."""
     sums: dict[tuple[str, ...], list[int]] = {}
-    for one in settlements:
+    for index, one in settlements:
         where = (
             one.day, one.organisation, one.project, one.key, one.user, one.route, one.model, one.price,
             one.currency,
         )  # fmt: skip
         counts = sums.get(where)
         if counts is None:
-            counts = sums[where] = [0] * 7
-        counts[0] += 1
-        counts[1] += one.input
-        counts[2] += one.cached
-        counts[3] += one.output
-        counts[4] += one.cost
+            counts = sums[where] = [index, 0, 0, 0, 0, 0, 0, 0]
+        counts[1] += 1
+        counts[2] += one.input
+        counts[3] += one.cached
+        counts[4] += one.output
+        counts[5] += one.cost
         if one.energy >= 0:
-            counts[5] += 1
-            counts[6] += one.energy
-    result.usage.extend((*dimensions, *counts) for dimensions, counts in sums.items())
+            counts[6] += 1
+            counts[7] += one.energy
+    result.usage.extend((counts[0], *where, *counts[1:]) for where, counts in sums.items())
 
 
 def check(entry: Entry) -> None:

@@ -13,6 +13,7 @@ import msgspec
 from regalia.ledger.statements import Statements
 
 UsageRow = tuple[str | int, ...]
+"""The log index of the first outcome of a batch that was for someone, for whom and what, and how much."""
 Charge = tuple[str, str, str, int]
 """Budget, period, process, and what is spent."""
 
@@ -61,7 +62,7 @@ def charges(usage: Iterable[UsageRow], known: Known, process: str) -> list[Charg
     """
     spent: dict[tuple[str, str], int] = {}
     for row in usage:
-        day, organisation, project, key, user, *_, currency, _, read, _, written, cost, _, _ = row
+        _, day, organisation, project, key, user, *_, currency, _, read, _, written, cost, _, _ = row
         for subject in (f"organisation:{organisation}", f"project:{project}", f"key:{key}", f"user:{user}"):
             for budget in known.get(subject, ()):
                 if budget.unit == "tokens":

@@ -20,6 +20,7 @@ from regalia.ledger.contents import Contents, open_vault
 from regalia.ledger.entry import Entry
 from regalia.ledger.erasing import Eraser, Erasure, HeldMeanwhile
 from regalia.ledger.folder import LogFolder
+from regalia.ledger.folding import Folding
 from regalia.ledger.journal import Journal, JournalError, Published, Result
 from regalia.ledger.keeping import Action, Keeper
 from regalia.ledger.keys import FileSigner, KeyFiles, Signer
@@ -71,6 +72,7 @@ class Log:
         self._keeper: Keeper
         self._contents: Contents
         self._database: Database
+        self._folding: Folding
         self._classes_due = 0.0
         self._clock = clock
         self._locks = ExitStack()
@@ -135,6 +137,7 @@ class Log:
         log._eraser = Eraser(database, contents.vault, log._journal_turn, log._transact, clock)
         retainer = Retainer(database, contents.vault, log._journal_turn, log._eraser, log._transact)
         log._keeper = Keeper(database, retainer, log._transact)
+        log._folding = Folding(database, log._journal_turn)
         log._learn_classes()
         log._eraser.finish()
         return log
@@ -271,6 +274,11 @@ class Log:
             self._classes_due = time.monotonic() + CLASSES_S
             with suppress(SQLAlchemyError):  # publishing meets it too, and tells
                 self._learn_classes()
+
+    def fold_usage(self) -> None:
+        """Now and then, fold what calls have used into sums."""
+        with suppress(SQLAlchemyError):  # it is tried again, and usage is told rightly meanwhile
+            self._folding.round(self.size)
 
     def published_for(self, index: int) -> Published:
         """The newest witnessed checkpoint if it covers an entry, otherwise the newest one."""

@@ -60,6 +60,7 @@ class Publisher:
             self._on_round()
             self._answer()
             self._log.prepare_keys()
+            self._log.fold_usage()
 
     def _attach(self) -> None:
         with self._turn:

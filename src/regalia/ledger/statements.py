@@ -82,14 +82,9 @@ _SQLITE = Statements(
     ),
     insert_subject="INSERT INTO subjects (project, subject, call) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
     add_usage=(
-        "INSERT INTO usage (day, organisation, project, key_id, user_id, route, model, price, currency, "
-        "requests, input, cached, output, cost, measured, energy) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
-        "ON CONFLICT (day, project, key_id, user_id, route, model, price, organisation) DO UPDATE SET "
-        "requests = usage.requests + excluded.requests, input = usage.input + excluded.input, "
-        "cached = usage.cached + excluded.cached, output = usage.output + excluded.output, "
-        "cost = usage.cost + excluded.cost, measured = usage.measured + excluded.measured, "
-        "energy = usage.energy + excluded.energy"
+        "INSERT INTO usage_recent (id, day, organisation, project, key_id, user_id, route, model, price, "
+        "currency, requests, input, cached, output, cost, measured, energy) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
     ),
     generation="SELECT generation FROM metering_state",
     budgets="SELECT id, subject, period, unit FROM budgets",

@@ -1,11 +1,13 @@
 """What calls cost, and what they may.
 
-Amounts of money are integers of 10^-9 of the currency's unit, prices the same for a million tokens. `usage`
-and `budget_shares` are written in the transaction of the outcome that they count, so that log, usage and
-budgets can't disagree: what a budget has `spent` in a period is always the sum of the usage of its subject.
+Amounts of money are integers of 10^-9 of the currency's unit, prices the same for a million tokens. Usage and
+`budget_shares` are written in the transaction of the outcome that they count, so that log, usage and budgets
+can't disagree: what a budget has `spent` in a period is always the sum of the usage of its subject. Usage is
+appended to `usage_recent` and folded into `usage_sums` later (`regalia.ledger.folding`); who reads it reads
+the view `usage`.
 """
 
-from sqlalchemy import Column, Integer, Table, Text, UniqueConstraint
+from sqlalchemy import Column, Integer, MetaData, Table, Text, UniqueConstraint
 
 from regalia.storage.schema.base import Int64, metadata
 
@@ -70,25 +72,42 @@ rate_limits = Table(
     comment="Requests and tokens a minute, and calls at once. `key:*` is each key without its own.",
 )
 
-usage = Table(
-    "usage",
+_DIMENSIONS = ("day", "project", "key_id", "user_id", "route", "model", "price", "organisation")
+_COUNTS = ("requests", "input", "cached", "output", "cost", "measured", "energy")
+
+usage_sums = Table(
+    "usage_sums",
     metadata,
-    Column("day", Text, primary_key=True),
-    Column("project", Text, primary_key=True),
-    Column("key_id", Text, primary_key=True),
-    Column("user_id", Text, primary_key=True),
-    Column("route", Text, primary_key=True),
-    Column("model", Text, primary_key=True),
-    Column("price", Text, primary_key=True),
-    Column("organisation", Text, primary_key=True),
+    *(Column(name, Text, primary_key=True) for name in _DIMENSIONS),
     Column("currency", Text, nullable=False),
-    Column("requests", Int64, nullable=False),
-    Column("input", Int64, nullable=False),
-    Column("cached", Int64, nullable=False),
-    Column("output", Int64, nullable=False),
-    Column("cost", Int64, nullable=False),
-    Column("measured", Int64, nullable=False),
-    Column("energy", Int64, nullable=False),
+    *(Column(name, Int64, nullable=False) for name in _COUNTS),
     sqlite_with_rowid=False,
     comment="What was used, by day (UTC, of admission). `energy` is in mJ, of the `measured` requests.",
+)
+
+usage_recent = Table(
+    "usage_recent",
+    metadata,
+    Column("id", Int64, primary_key=True, autoincrement=False),
+    *(Column(name, Text, nullable=False) for name in (*_DIMENSIONS, "currency")),
+    *(Column(name, Int64, nullable=False) for name in _COUNTS),
+    comment="What a batch of outcomes used; `id` is the log index of one of them. Only ever appended.",
+)
+
+usage_folding = Table(
+    "usage_folding",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("base", Int64, nullable=False),
+    Column("upto", Int64, nullable=False),
+    *(Column(name, Text, nullable=False) for name in _DIMENSIONS),
+    comment="One row: recent usage up to `base` is in the sums; of that up to `upto`, what sorts up to the "
+    "rest.",
+)
+
+usage = Table(
+    "usage",
+    MetaData(),  # a view: the sums and what is not in them yet, each outcome once, at any moment
+    *(Column(name, Text) for name in (*_DIMENSIONS, "currency")),
+    *(Column(name, Int64) for name in _COUNTS),
 )
