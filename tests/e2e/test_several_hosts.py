@@ -3,7 +3,6 @@
 The second host's clock is an hour ahead, which must change nothing.
 """
 
-import json
 import os
 import shutil
 import time
@@ -14,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from command_line import command
 from postgresql_kit import Cluster, running_cluster
 from regalia.vault import Vault
 from regalia_verify.log import verify_extension, verify_log
@@ -60,7 +60,7 @@ def another_host(first: Server, make: ServerFactory, name: str, *, share: bool =
     folder = first.data_dir.with_name(name)
     (folder / "keys").mkdir(parents=True)
     shutil.copy2(first.data_dir / "instance.json", folder)
-    shutil.copytree(first.data_dir / "log", folder / "log")
+    shutil.copytree(first.data_dir / "log", folder / "log", ignore=shutil.ignore_patterns("*.tmp"))
     for key in (first.data_dir / "keys").iterdir():
         if key.is_file():
             shutil.copy2(key, folder / "keys")
@@ -75,7 +75,7 @@ def database_of(cluster: Cluster, make: ServerFactory, config: dict[str, Any]) -
     """A first host that is not started yet."""
     url = cluster.fresh()
     server = make(init=False, **config)
-    made = json.loads(regalia("init", "--data-dir", str(server.data_dir), "--database", url, "--json").stdout)
+    made = command("init", "--data-dir", str(server.data_dir), "--database", url, "--json").json
     server.api_key = made["api_key"]
     return server
 
