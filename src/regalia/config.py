@@ -50,12 +50,16 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class EmbeddedEngine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The llama.cpp children. `threads` 0 means one per core; `memory_mb` 0 means no limit."""
+    """The llama.cpp children. `threads` 0 means one per core; `memory_mb` 0 means no limit.
+
+    Without `prompt_cache` no call is faster because another one, of whomever, began alike.
+    """
 
     threads: Annotated[int, msgspec.Meta(ge=0, le=1024)] = 0
     context: Annotated[int, msgspec.Meta(ge=256)] = 4096
     parallel: Annotated[int, msgspec.Meta(ge=1, le=256)] = 8
     memory_mb: Annotated[int, msgspec.Meta(ge=0)] = 0
+    prompt_cache: bool = True
     embeddings: bool = True
 
 

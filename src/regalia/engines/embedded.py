@@ -35,6 +35,7 @@ from regalia.engines.llama import (
     tokenize_request,
     tokenized,
 )
+from regalia.engines.llama_private import PrivateLlamaAdapter
 from regalia.engines.llama_slots import MARKS, Looks, far, holds
 from regalia.engines.pace import request_tokens
 from regalia.engines.supervise import Supervisor, Timing
@@ -51,13 +52,15 @@ _COUNTING = Timeouts(connect=1.0, first_byte=2.0, between=2.0, total=2.0)
 class EmbeddedSettings(msgspec.Struct, frozen=True):
     """How an embedded engine runs. `threads` 0: one per core; `memory_mb` 0: no limit.
 
-    `context` is in tokens for each of `parallel` slots.
+    `context` is in tokens for each of `parallel` slots. With `prompt_cache` what was read of
+    one prompt serves the next one that begins alike.
     """
 
     threads: int = 0
     context: int = 4096
     parallel: int = 8
     memory_mb: int = 0
+    prompt_cache: bool = True
     batch: int = 512
     timeouts: Timeouts = Timeouts()
     timing: Timing = Timing()
@@ -292,7 +295,7 @@ class LlamaEngine(EmbeddedEngine):
         super().__init__(f"llama-{model}", model, weights, places, settings, watcher)
         self.routes = frozenset({"chat.completions", "completions", "responses", "tokenize", "detokenize"})
         self._looks = Looks(self._slots)
-        self._llama = LlamaAdapter()
+        self._llama = LlamaAdapter() if settings.prompt_cache else PrivateLlamaAdapter()
         self.adapter: RequestAdapter = self._llama
 
     async def bring_up(self) -> Child:

