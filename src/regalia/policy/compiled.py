@@ -5,6 +5,7 @@ and told, where none of them finds anything.
 """
 
 import difflib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, cast
@@ -80,7 +81,7 @@ class Plan:
         self.quick = tuple(rule for rule in rules if rule.early and not rule.slow)
         self.slow = tuple(rule for rule in rules if rule.early and rule.slow)
         self.late = tuple(rule for rule in rules if not rule.early)
-        self.soonest_s = min((rule.rail.timeout_ms for rule in self.quick), default=0) / 1000
+        self.soonest_s = min((rule.rail.timeout_ms for rule in self.quick), default=math.inf) / 1000
         self.silent: Mapping[str, Scan] | None = None
         if not self.slow and all(rule.unconditional for rule in self.quick):
             self.silent = MappingProxyType({rule.rail.id: NOTHING_FOUND for rule in self.quick})
