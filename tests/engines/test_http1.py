@@ -287,3 +287,85 @@ def self_signed(folder: Path) -> tuple[Path, Path]:
 async def test_an_endpoint_that_cannot_be_asked_is_refused(endpoint: Endpoint) -> None:
     with pytest.raises(EngineUnavailable):
         EngineClient(endpoint)
+
+
+class StillClock:
+    """The event loop, but time passes only when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.set: list[tuple[float, StillTimer]] = []
+
+    def time(self) -> float:
+        return self.now
+
+    def create_future(self) -> "asyncio.Future[None]":
+        return asyncio.get_running_loop().create_future()
+
+    def call_later(self, seconds: float, ring: Callable[[], None]) -> "StillTimer":
+        timer = StillTimer(ring)
+        self.set.append((self.now + seconds, timer))
+        return timer
+
+    async def pass_by(self, seconds: float) -> None:
+        await asyncio.sleep(0)  # whoever is about to wait begins to
+        self.now += seconds
+        due = [timer for when, timer in self.set if when <= self.now]
+        self.set = [(when, timer) for when, timer in self.set if when > self.now]
+        for timer in due:
+            timer.ring()
+        for _ in range(3):
+            await asyncio.sleep(0)
+
+
+class StillTimer:
+    def __init__(self, ring: Callable[[], None]) -> None:
+        self.ring = ring
+
+    def cancel(self) -> None:
+        self.ring = lambda: None
+
+
+async def test_each_read_may_take_its_time_and_none_takes_longer() -> None:
+    clock = StillClock()
+    connection = Connection()
+    connection._loop = clock  # type: ignore[assignment]
+    connection.connection_made(Transport())
+    connection.send(b"GET / HTTP/1.1\r\n\r\n", b"")
+    head = asyncio.create_task(connection.head(900))
+    await clock.pass_by(800)
+    connection.data_received(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    await head
+    for _ in range(10):  # together longer than any one of them may take
+        read = asyncio.create_task(connection.read(100))
+        await clock.pass_by(90)
+        assert not read.done()
+        connection.data_received(b"1\r\nx\r\n")
+        assert await read == b"x"
+    assert len(clock.set) <= 2, "a timer for each read"
+    read = asyncio.create_task(connection.read(100))
+    await clock.pass_by(60)
+    assert not read.done(), "it counts from the read before"
+    await clock.pass_by(60)
+    with pytest.raises(TimeoutError):
+        await read
+
+
+async def test_a_shorter_wait_after_a_longer_one_ends_in_time() -> None:
+    clock = StillClock()
+    connection = Connection()
+    connection._loop = clock  # type: ignore[assignment]
+    connection.connection_made(Transport())
+    connection.send(b"GET / HTTP/1.1\r\n\r\n", b"")
+    head = asyncio.create_task(connection.head(900))
+    await clock.pass_by(1)
+    connection.data_received(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n")
+    await head
+    read = asyncio.create_task(connection.read(2))
+    await clock.pass_by(2)
+    with pytest.raises(TimeoutError):
+        await read
+    connection.connection_lost(None)
+    await clock.pass_by(1000)
+    with pytest.raises(TimeoutError):
+        await connection.read(1)

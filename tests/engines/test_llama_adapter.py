@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from regalia.engines import EngineBroken, Reply
+from regalia.engines import EngineBroken, Reply, llama, llama_pieces
 from regalia.engines.llama import LlamaAdapter
 
 encode, decode = msgspec.json.encode, msgspec.json.decode
@@ -230,3 +230,74 @@ def test_a_chunk_of_another_shape_is_broken(data: bytes) -> None:
         adapter.events("chat.completions", {**CHAT, "stream": True}).feed(b"", data)
     with pytest.raises(EngineBroken):
         adapter.reply("chat.completions", {**CHAT, "n": 2}, Reply(200, "", b"data: " + data + b"\n\n"))
+
+
+def piece(**more: Any) -> dict[str, Any]:
+    """A chunk of a chat as llama.cpp really writes it."""
+    token = {"id": 1234, "token": " wörd", "bytes": [32, 119], "prob": 0.8123}
+    return {
+        "choices": [
+            {
+                "finish_reason": None,
+                "index": 0,
+                "delta": {"content": ' "wörd"\n'},
+                "logprobs": {"content": [{**token, "top_probs": [token]}]},
+            }
+        ],
+        "created": 1763821111,
+        "id": "chatcmpl-abc",
+        "model": "smollm2-135m-instruct",
+        "system_fingerprint": "b11549-abc",
+        "object": "chat.completion.chunk",
+        "timings": {"cache_n": 3, "prompt_n": 35, "prompt_ms": 120.5, "predicted_n": 12, "predicted_ms": 9.5},
+        **more,
+    }
+
+
+BARE = {"finish_reason": None, "index": 0, "delta": {"role": "assistant", "content": None}}
+
+
+@pytest.mark.parametrize(
+    ("document", "nearly_all"),
+    [
+        (piece(), True),
+        (piece(choices=[BARE]), True),
+        (piece(choices=[{**BARE, "index": 7}]), True),
+        ({key: value for key, value in piece().items() if key != "timings"}, True),
+        (piece(new_field={"a": [1.5, None]}), False),
+        (piece(choices=[{**BARE, "new_field": 1}]), False),
+        (piece(choices=[{**BARE, "finish_reason": "stop"}]), False),
+        (piece(choices=[BARE, {**BARE, "index": 1}]), False),
+        (piece(choices=[{**BARE, "logprobs": None}]), False),
+        (piece(choices=[]), False),
+        (piece(timings=None), False),
+        (piece(__verbose={"stop": True, "index": 0, "stop_type": "eos", "tokens_predicted": 4,
+                          "tokens_evaluated": 2}), False),
+        (piece(choices=[], usage={"prompt_tokens": 1}), False),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("asked", [{}, {"logprobs": True}, {"timings_per_token": True}])
+def test_a_chunk_read_by_its_shape_says_the_same_as_one_read_as_a_document(
+    document: dict[str, Any], nearly_all: bool, asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = encode(document)
+    assert (llama_pieces.read_piece(data) is not None) == nearly_all
+    said = []
+    for reads in (llama_pieces.read_piece, lambda _: None):
+        monkeypatch.setattr(llama, "read_piece", reads)
+        events = adapter.events("chat.completions", {**CHAT, "stream": True, **asked})
+        said.append((events.feed(b"", data), events.result))
+    assert said[0] == said[1]
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        piece(timings={"cache_n": 3}),
+        piece(choices=[{**BARE, "logprobs": {"content": [{}]}}]),
+        piece(choices=7),
+    ],
+)
+def test_a_piece_of_an_odd_shape_is_broken(odd: dict[str, Any]) -> None:
+    with pytest.raises(EngineBroken):
+        adapter.events("chat.completions", {**CHAT, "stream": True}).feed(b"", encode(odd))

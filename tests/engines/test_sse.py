@@ -41,3 +41,24 @@ def test_an_endless_event_is_refused() -> None:
     with pytest.raises(EngineBroken):
         for _ in range(100):
             list(splitter.feed(b"x" * 65536))
+
+
+@pytest.mark.parametrize(
+    ("wire", "events"),
+    [
+        (b"data: a\n\n", [(b"", b"a")]),
+        (b"data: \n\n", []),
+        (b"data: a\n\ndata: b\n\n", [(b"", b"a"), (b"", b"b")]),
+        (b"data: a\r\n\r\n", [(b"", b"a")]),
+        (b"data: a\n\ndata: b", [(b"", b"a")]),
+        (b"event: e\ndata: a\n\n", [(b"e", b"a")]),
+        (b": a comment\n\n", []),
+    ],
+)
+def test_a_chunk_that_is_one_event_is_read_as_every_other(
+    wire: bytes, events: list[tuple[bytes, bytes]]
+) -> None:
+    assert list(EventSplitter().feed(wire)) == events
+    begun = EventSplitter()
+    assert list(begun.feed(b"data: x\n")) == []
+    assert list(begun.feed(b"\n" + wire)) == [(b"", b"x"), *events]

@@ -13,6 +13,7 @@ from regalia.engines import (
     Endpoint,
     EngineBroken,
     EngineClient,
+    EngineReported,
     EngineTimeout,
     EngineUnavailable,
     OpenAIAdapter,
@@ -282,3 +283,23 @@ def test_responses_count_their_pieces_until_they_say_their_usage() -> None:
     assert events.result == Result(output=1, estimated=True)
     events.feed(b"", encode({"type": "response.completed", "response": {"status": "completed"}}))
     assert events.result == Result(output=1, finish=("completed",), estimated=True)
+
+
+async def test_what_came_before_a_fault_comes_first_though_it_came_with_it(tmp_path: Path) -> None:
+    said = [b"data: " + encode({"choices": [{"index": 0, "delta": {"content": text}}]}) for text in "ab"]
+
+    async def stream(request: web.Request) -> web.StreamResponse:
+        reply = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        await reply.prepare(request)
+        await reply.write(b"\n\n".join([*said, b'data: {"error":{"message":"no"}}', said[0], b""]))
+        return reply
+
+    engine = Upstream(tmp_path / "s")
+    work, seen = Work(), []
+    async with FakeServer(stream, tmp_path / "s"):
+        with pytest.raises(EngineReported):
+            async with engine.stream("chat.completions", STREAM, work) as reply:
+                async for come in reply:
+                    seen += [b"data: " + data for _, data in come]
+    assert seen == said
+    assert work.result == Result(output=2, estimated=True)

@@ -167,13 +167,13 @@ class Stream:
         self.finished = False
         self._played = played
 
-    async def __aiter__(self) -> AsyncIterator[tuple[bytes, bytes]]:
+    async def __aiter__(self) -> AsyncIterator[list[tuple[bytes, bytes]]]:
         for number, (name, event) in enumerate(self._played):
             await asyncio.sleep(0)
             self.finished = number == len(self._played) - 1
             if isinstance(event, Exception):
                 raise event
-            yield name, event if isinstance(event, bytes) else json.dumps(event).encode()
+            yield [(name, event if isinstance(event, bytes) else json.dumps(event).encode())]
 
 
 def whole(route: str, text: str) -> dict[str, Any]:

@@ -120,9 +120,9 @@ class Connection:
             }
         )
 
-    async def send(self, data: bytes, *, last: bool = False) -> None:
+    def send(self, data: bytes, *, last: bool = False) -> Awaitable[None]:
         """Send a part of a streamed answer."""
-        await self._send({"type": "http.response.body", "body": data, "more_body": not last})
+        return self._send({"type": "http.response.body", "body": data, "more_body": not last})
 
 
 class Watch:

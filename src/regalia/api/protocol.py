@@ -38,6 +38,7 @@ def bounded_protocol(limits: Limits) -> type[HttpToolsProtocol]:
         def on_message_begin(self) -> None:
             self._head_arrived()
             self._await_head()
+            self.transport.gather()  # type: ignore[attr-defined]
             super().on_message_begin()
 
         def on_url(self, url: bytes) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from regalia.engines.adapter import GENERATING, EventAdapter, RequestAdapter, Result
 from regalia.engines.client import EngineClient, Reply, ReplyStream
-from regalia.engines.errors import EngineBroken, EngineUnavailable
+from regalia.engines.errors import EngineBroken, EngineError, EngineUnavailable
 from regalia.engines.pace import Pace
 from regalia.engines.sse import EventSplitter
 from regalia.engines.work import Followed, Work
@@ -39,17 +39,30 @@ class AdaptedStream:
         """Whether the engine has said that its answer is complete."""
         return self._events.finished
 
-    async def __aiter__(self) -> AsyncIterator[tuple[bytes, bytes]]:
-        """The events for the client. Raises EngineBroken where the stream ends before `finished`."""
+    async def __aiter__(self) -> AsyncIterator[list[tuple[bytes, bytes]]]:
+        """The events for the client, those together that came together; never none.
+
+        Raises EngineBroken where the stream ends before `finished`. What came before a fault comes first.
+        """
         events = self._events
         splitter = EventSplitter()
         async for chunk in self._reply:
-            for name, data in splitter.feed(chunk):
-                adapted = events.feed(name, data)
-                if adapted is not None:
-                    yield name, adapted
-                if events.finished:
-                    return
+            come: list[tuple[bytes, bytes]] = []
+            try:
+                for name, data in splitter.feed(chunk):
+                    adapted = events.feed(name, data)
+                    if adapted is not None:
+                        come.append((name, adapted))
+                    if events.finished:
+                        break
+            except EngineError:
+                if come:
+                    yield come
+                raise
+            if come:
+                yield come
+            if events.finished:
+                return
         raise EngineBroken("the engine's stream ended before its answer was complete")
 
 

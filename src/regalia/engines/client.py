@@ -80,20 +80,18 @@ class ReplyStream:
         return self
 
     async def __anext__(self) -> bytes:
-        connection = self._connection
+        connection, client = self._connection, self._client
+        now = time.monotonic()
         try:
-            chunk = await connection.read(self._patience())
+            chunk = await connection.read(min(client.timeouts.between, self._deadline - now))
         except TimeoutError as error:
             raise EngineTimeout("the engine fell silent in the middle of its reply") from error
         except ConnectionBroken as error:
             raise EngineBroken(f"the engine's reply broke off: {error}") from error
         if not chunk:
             raise StopAsyncIteration
-        self._client.progress()
+        client.progress()
         return chunk
-
-    def _patience(self) -> float:
-        return min(self._client.timeouts.between, self._deadline - time.monotonic())
 
     async def read(self) -> bytes:
         """The rest of the body. Raises EngineBroken where it is larger than a reply may be."""

@@ -67,9 +67,11 @@ class EngineStream(Protocol):
         """True once the engine has said that its answer is complete."""
         ...
 
-    def __aiter__(self) -> AsyncIterator[tuple[bytes, bytes]]:
+    def __aiter__(self) -> AsyncIterator[list[tuple[bytes, bytes]]]:
         """The events for the client as (name, data), without the closing `[DONE]`.
 
+        Events that came together come together, at least one each time; the last of them ends the answer
+        where the stream is then `finished`.
         Raises EngineTimeout, and EngineBroken where the stream ends before it is `finished`.
         """
         ...

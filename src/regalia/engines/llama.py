@@ -18,6 +18,7 @@ Measured on xllamacpp 2026.10.11549:
 from typing import Any
 
 import msgspec
+from msgspec import UNSET
 
 from regalia.engines.adapter import (
     ChunkEvents,
@@ -33,6 +34,7 @@ from regalia.engines.adapter import (
 )
 from regalia.engines.client import Reply
 from regalia.engines.errors import EngineBroken
+from regalia.engines.llama_pieces import Piece, read_piece
 from regalia.engines.llama_slots import MARK
 from regalia.engines.llama_tools import ToolChunks, as_schema, forces_tool, with_tool_call
 from regalia.engines.sse import EventSplitter
@@ -136,6 +138,7 @@ class LlamaChunks:
         self._samples = samples(document)
         self._one_prompt = choices(document) == self._samples
         self._tools = tools
+        self._hides = not self._wants_logprobs and not self._wants_timings and tools is None
         self._told: dict[int, _Told] = {}
         self._usage_chunk: dict[str, Any] = {}
 
@@ -158,6 +161,8 @@ class LlamaChunks:
 
     def feed(self, name: bytes, data: bytes) -> bytes | None:
         """One chunk for the client. The choices' usage is summed into one chunk before the end."""
+        if self._hides and (piece := read_piece(data)) is not None:
+            return self._take_piece(piece)
         if data == b"[DONE]":
             return self._close()
         if data == b"null":
@@ -169,6 +174,19 @@ class LlamaChunks:
             return self._read_chunk(chunk)
         except _ODD_SHAPE as error:
             raise _broken(error) from error
+
+    def _take_piece(self, piece: Piece) -> bytes:
+        """As `_read_chunk`, for what nearly every chunk is."""
+        told = self._told.get(piece.index)
+        if told is None:
+            told = self._told[piece.index] = _Told()
+        timings = piece.timings
+        if timings is not UNSET and not told.counted:
+            told.cached = timings.cache_n
+            told.prompt = timings.prompt_n + told.cached
+            told.sampled = timings.predicted_n
+        told.ids += piece.ids
+        return piece.for_client()
 
     def _read_chunk(self, chunk: dict[str, Any]) -> bytes | None:
         verbose = chunk.pop("__verbose", {})

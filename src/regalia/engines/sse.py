@@ -1,10 +1,9 @@
 """Server-sent events, split from the bytes of a stream (WHATWG HTML, section 9.2)."""
 
-from collections.abc import Iterator
-
 from regalia.engines.errors import EngineBroken
 
 _MAX_EVENT = 4 * 1024 * 1024
+_FRAME = len(b"data: \n\n")
 
 
 class EventSplitter:
@@ -13,11 +12,13 @@ class EventSplitter:
     def __init__(self) -> None:
         self._rest = b""
 
-    def feed(self, chunk: bytes) -> Iterator[tuple[bytes, bytes]]:
+    def feed(self, chunk: bytes) -> list[tuple[bytes, bytes]]:
         """Each event that is complete by now, as (its `event` name, its data).
 
         Comments and events without data are left out. Raises EngineBroken over 4 MiB.
         """
+        if not self._rest and _is_one(chunk):
+            return [(b"", chunk[6:-2])]
         buffer = self._rest + chunk if self._rest else chunk
         if b"\r" in buffer:
             buffer, held = _line_feeds(buffer)
@@ -27,10 +28,18 @@ class EventSplitter:
         self._rest = rest + held
         if len(self._rest) > _MAX_EVENT:
             raise EngineBroken(f"the engine sent an event larger than {_MAX_EVENT} bytes")
-        for event in events:
-            name, data = _fields(event)
-            if data:
-                yield name, data
+        return [(name, data) for name, data in map(_fields, events) if data]
+
+
+def _is_one(chunk: bytes) -> bool:
+    """Whether it is one whole event with one line of data: nearly every chunk of every engine."""
+    return (
+        chunk.startswith(b"data: ")
+        and chunk.endswith(b"\n\n")
+        and chunk.count(b"\n") == 2
+        and len(chunk) > _FRAME
+        and b"\r" not in chunk
+    )
 
 
 def _line_feeds(buffer: bytes) -> tuple[bytes, bytes]:

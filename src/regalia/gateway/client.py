@@ -1,5 +1,6 @@
 """What the gateway needs of the client's connection, whatever speaks the wire."""
 
+from collections.abc import Awaitable
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -35,6 +36,6 @@ class Client(Protocol):
         """Begin a streamed answer with status 200."""
         ...
 
-    async def send(self, data: bytes, *, last: bool = False) -> None:
+    def send(self, data: bytes, *, last: bool = False) -> Awaitable[None]:
         """Send a part of a streamed answer; `last` ends it."""
         ...

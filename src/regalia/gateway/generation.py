@@ -88,15 +88,15 @@ class Generation:
             if stream.status != 200:
                 raise refusal(stream.status, stream.body)
             await client.start(call.id, "text/event-stream; charset=utf-8", self.headers)
-            async for name, data in stream:
-                event = as_event(name, data)
-                size += len(event)
+            async for events in stream:
+                said = [as_event(name, data) for name, data in events]
+                size += sum(map(len, said))
                 if size > self._limit:
                     raise EngineBroken(f"the answer is larger than {self._limit} bytes")
-                call.response.append(event)
+                call.response += said
                 if stream.finished:  # the event that ends the answer waits for the record
-                    self._held = event
-                    break
-                await client.send(event)
+                    self._held = said.pop()
+                if said:
+                    await client.send(said[0] if len(said) == 1 else b"".join(said))
         if call.route.name != "responses":
             self._held += DONE

@@ -65,16 +65,16 @@ class GuardedGeneration(Generation):
         ):
             if stream.status != 200:
                 raise refusal(stream.status, stream.body)
-            async for name, data in stream:
-                size += len(name) + len(data)
-                if size > self._limit:
-                    raise EngineBroken(f"the answer is larger than {self._limit} bytes")
-                events = await checked.feed(name, data)
+            async for come in stream:
+                events: list[bytes] = []
+                for name, data in come:
+                    size += len(name) + len(data)
+                    if size > self._limit:
+                        raise EngineBroken(f"the answer is larger than {self._limit} bytes")
+                    events += await checked.feed(name, data)
                 if events and not self._started:
                     await verdict()
                 await self._send(events, last=False)
-                if stream.finished:
-                    break
             await verdict()
             left = await checked.end(stream.result, self.identity)
             await self._send(left, last=True)
