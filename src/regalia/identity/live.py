@@ -12,9 +12,7 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 import msgspec
-import structlog
 from sqlalchemy import Connection, Row, Table, select
-from sqlalchemy.exc import SQLAlchemyError
 
 from regalia.identity.keys import KeyRing
 from regalia.identity.tenants import (
@@ -26,7 +24,7 @@ from regalia.identity.tenants import (
     Tenants,
     User,
 )
-from regalia.storage import Database
+from regalia.storage import Database, following
 from regalia.storage.schema.tenancy import (
     api_keys,
     identity_state,
@@ -39,7 +37,6 @@ from regalia.storage.schema.tenancy import (
 LOOK_S = 0.4
 LISTS = frozenset({"models", "routes", "networks"})
 S = TypeVar("S", bound=msgspec.Struct)
-_LOG = structlog.get_logger()
 
 
 class LiveTenants:
@@ -67,29 +64,11 @@ class LiveTenants:
     @asynccontextmanager
     async def following(self) -> AsyncIterator[None]:
         """Follow the database while the block runs; it has been read when the block begins."""
-        await self.refresh()
-        task = asyncio.create_task(self._follow())
         try:
-            yield
+            async with following(self.refresh, LOOK_S, "keys and roles"):
+                yield
         finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
             self._reader.shutdown(wait=False)
-
-    async def _follow(self) -> None:
-        failing = False
-        while True:
-            await asyncio.sleep(LOOK_S)
-            try:
-                await self.refresh()
-            except (SQLAlchemyError, OSError) as error:
-                if not failing:
-                    _LOG.error("keys and roles can't be read", reason=type(error).__name__)
-                failing = True
-            else:
-                if failing:
-                    _LOG.info("keys and roles can be read again")
-                failing = False
 
 
 def read_changes(database: Database, since: int) -> Changes:

@@ -34,6 +34,7 @@ from regalia.policy.errors import PackError, PolicyConflict
 from regalia.policy.meaning import Meaning
 from regalia.policy.reading import MAX_PACK, digest_of
 from regalia.policy.store import ActivationStore
+from regalia.storage import following
 
 POLL_S = 0.5
 _LOG = structlog.get_logger()
@@ -96,15 +97,13 @@ class PolicyWatch:
     @asynccontextmanager
     async def following(self) -> AsyncIterator[None]:
         """Follow changes while the block runs. What is in force at its beginning is known before it."""
-        await self.refresh()
-        task = asyncio.create_task(self._follow())
         try:
-            yield
+            async with following(self._look, POLL_S, "policies"):
+                yield
         finally:
-            tasks = [one for one in (task, self._preparing) if one is not None]
-            for one in tasks:
-                one.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            if self._preparing is not None:
+                self._preparing.cancel()
+                await asyncio.gather(self._preparing, return_exceptions=True)
 
     def prepare(self) -> None:
         """Have detectors of what has changed get ready, beside all else; what fails is tried again."""
@@ -119,16 +118,15 @@ class PolicyWatch:
             self._unprepared = True
             _LOG.debug("a policy's detectors can't get ready", error=type(error).__name__)
 
-    async def _follow(self) -> None:
-        while True:
-            await asyncio.sleep(POLL_S)
-            try:
-                await self.refresh()
-            except SQLAlchemyError as error:  # what was in force goes on; no database, no recorded call
-                _LOG.warning("policies can't be read", error=type(error).__name__)
-            except Exception as error:
-                _LOG.exception("policies can't be taken over")
-                self.book.unread(f"what is in force can't be known ({type(error).__name__})")
+    async def _look(self) -> None:
+        try:
+            await self.refresh()
+        except SQLAlchemyError:  # what was in force goes on; no database, no recorded call
+            raise
+        except Exception as error:
+            self.book.unread(f"what is in force can't be known ({type(error).__name__})")
+            raise
+        finally:
             self.prepare()
 
 

@@ -1,6 +1,7 @@
 """The database and its migrations: SQLite as the embedded default, PostgreSQL when it is outgrown."""
 
 from regalia.storage.database import CommitUnknown, Database, open_database
+from regalia.storage.following import following
 from regalia.storage.migrate import DatabaseUnreachable, SchemaUnknown, check_schema, schema_of, upgrade
 from regalia.storage.schema import VERSION
 
@@ -11,6 +12,7 @@ __all__ = [
     "DatabaseUnreachable",
     "SchemaUnknown",
     "check_schema",
+    "following",
     "open_database",
     "schema_of",
     "upgrade",
