@@ -43,7 +43,7 @@ def test_without_a_server_a_command_changes_the_instance_itself_and_on_record(in
     (listed,) = run(instance, "apikeys", "list", "--project", project, "--json").json
     assert listed["hint"] == key[-4:]
     assert key not in json.dumps(listed)
-    done = records(instance, "admin.")
+    done = records(instance, "admin.")[-6:]
     assert [record["kind"] for record in done] == [
         "admin.organisation_created",
         "admin.project_created",
