@@ -81,6 +81,7 @@ def test_while_another_process_holds_the_directory_the_command_says_how_to_ask_i
 
 
 def test_with_a_key_and_no_server_nothing_is_done_here(instance: Path) -> None:
+    run(instance, "orgs", "create", "of a test")  # with it something is published
     before = len(records(instance, "admin."))
     refused = run(instance, "orgs", "create", "x", "--api-key", "rgl_x", "--base-url", "http://127.0.0.1:1")
     assert (refused.code, refused.err) == (
@@ -88,6 +89,13 @@ def test_with_a_key_and_no_server_nothing_is_done_here(instance: Path) -> None:
         "regalia: no server listens at http://127.0.0.1:1; is it running?\n",
     )
     assert len(records(instance, "admin.")) == before
+
+
+def test_of_an_instance_that_published_nothing_no_records_are_shown(tmp_path: Path) -> None:
+    assert command("init", "--data-dir", str(tmp_path / "d")).code == 0
+    refused = run(tmp_path / "d", "log", "records")
+    assert (refused.code, refused.out) == (1, "")
+    assert refused.err.startswith("regalia: Nothing is published yet")
 
 
 def test_the_matrix_is_printed_for_people_and_for_scripts() -> None:

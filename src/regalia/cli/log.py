@@ -21,7 +21,7 @@ from regalia.ledger.lock import file_lock
 from regalia.ledger.turns import Turns
 from regalia.storage import check_schema
 from regalia_verify.note import Checkpoint, SignedNote
-from regalia_verify.source import TILE_WIDTH, Folder, TiledLog
+from regalia_verify.source import TILE_WIDTH, Folder, Missing, TiledLog
 
 app = typer.Typer(help="The transparency log.", no_args_is_help=True)
 app.command()(archive)
@@ -111,7 +111,11 @@ def records(
     Example: `regalia log records --kind content.read`
     """
     source = Folder(data_dir / "log")
-    size = Checkpoint.parse(SignedNote.parse(source.read("checkpoint", 1 << 16).decode()).text).size
+    try:
+        note = source.read("checkpoint", 1 << 16).decode()
+    except Missing as error:
+        raise RegaliaError(f"Nothing is published yet: {error}. A server publishes once it runs.") from error
+    size = Checkpoint.parse(SignedNote.parse(note).text).size
     log = TiledLog(source, size)
     for bundle in range(-(-size // TILE_WIDTH)):
         for index, entry in enumerate(log.bundle(bundle), bundle * TILE_WIDTH):
