@@ -2,10 +2,12 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 
 from ledger_kit import Call, Site, publish, receipt
 from regalia.clock import now_ms
@@ -143,6 +145,55 @@ def test_what_a_crash_interrupts_is_finished_on_opening(site: Site, step: str, s
         assert content(site, opened, calls[1]) == "erased"
         assert content(site, opened, calls[0]) == ("verified" if scope == "call" else "erased")
     assert site.verify(closed=True).history.kinds["content.erased"] == 1
+
+
+@pytest.mark.parametrize("scope", ["call", "project"])
+def test_what_could_not_be_recorded_is_not_erased_later_either(
+    site: Site, monkeypatch: pytest.MonkeyPatch, scope: Scope
+) -> None:
+    def full(_decide: object) -> int:
+        raise AuditUnavailable("the disk is full")
+
+    with site.log() as log:
+        (call,) = answered(log, 1)
+        target = call.id if scope == "call" else call.project
+        with monkeypatch.context() as patch:
+            patch.setattr(log._eraser, "_transact", full)
+            with pytest.raises(AuditUnavailable):
+                log.erase(erasure(scope, target))
+        assert content(site, log, call) == "verified"
+    with site.log() as log:
+        assert content(site, log, call) == "verified"
+        log.erase(erasure(scope, target))
+        assert content(site, log, call) == "erased"
+
+
+@pytest.mark.parametrize("heard", ["now", "later"])
+def test_what_was_recorded_unheard_is_erased(site: Site, monkeypatch: pytest.MonkeyPatch, heard: str) -> None:
+    def gone(*_arguments: object) -> None:
+        raise OperationalError("COMMIT", {}, Exception("the database has just gone"))
+
+    with site.log() as log:
+        (call,) = answered(log, 1)
+        transact = log._eraser._transact
+
+        def unheard(decide: Any) -> int:
+            transact(decide)
+            if heard == "later":
+                monkeypatch.setattr(log._eraser._database, "write", gone)
+            raise AuditUnavailable("the database has ended")
+
+        monkeypatch.setattr(log._eraser, "_transact", unheard)
+        wanted = erasure("call", call.id)
+        if heard == "now":
+            assert call.id in log.erase(wanted)
+            assert content(site, log, call) == "erased"
+        else:
+            with pytest.raises(ErasureUnderWay, match=f"whether the erasure {wanted.id} is on record"):
+                log.erase(wanted)
+    monkeypatch.undo()
+    with site.log() as log:
+        assert content(site, log, call) == "erased"
 
 
 def test_missing_contents_without_an_erasure_are_an_error(site: Site) -> None:

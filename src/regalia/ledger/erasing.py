@@ -1,9 +1,11 @@
 """Erasing contents on the record: which keys go, and the ledger's side of how (`regalia.vault.erasure`).
 
 What is asked is kept before anything is done, so that an erasure that a crash interrupts is finished when
-the log is opened again. Its record is in the log before a key is destroyed. What a legal hold covers is left
-out, and if that leaves nothing the erasure is refused. The holds are looked at twice: when the erasure is
-planned, and in the very transaction that records it; so a hold is before it in the log, or after it.
+the log is opened again. Its record is in the log before a key is destroyed. An erasure that could not be
+recorded is forgotten before its asker hears of that: nothing is erased later that was refused. What a legal
+hold covers is left out, and if that leaves nothing the erasure is refused. The holds are looked at twice:
+when the erasure is planned, and in the very transaction that records it; so a hold is before it in the log,
+or after it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,10 +15,10 @@ from typing import Any, Literal
 
 import msgspec
 from sqlalchemy import Connection, bindparam, delete, insert, or_, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from regalia.clock import call_ms
-from regalia.errors import RegaliaError
+from regalia.errors import AuditUnavailable, RegaliaError
 from regalia.ledger.contents import ident
 from regalia.ledger.errors import CallOpen
 from regalia.ledger.holds import active_holds, active_holds_in
@@ -128,7 +130,8 @@ class Eraser:
     def perform(self, wanted: Erasure) -> Erasure:
         """Erase what no hold keeps; what was erased.
 
-        Raises Held where holds keep all of it, NothingToErase, CallOpen, ErasureUnderWay, VaultError.
+        Raises Held where holds keep all of it, NothingToErase, CallOpen, ErasureUnderWay, VaultError, and
+        AuditUnavailable where it could not be recorded: then nothing is erased, now or later.
         """
         with suppress(VaultError):  # what is damaged must not keep the rest from being erased
             self.finish()
@@ -138,8 +141,12 @@ class Eraser:
                 self._carry_out(plan)
             except HeldMeanwhile:
                 self._forget(plan)
-            else:
-                return plan
+                continue
+            except AuditUnavailable:
+                if not self._recorded(plan):
+                    raise
+                self._carry_out(plan)  # what was committed unheard is on record, and so is carried out
+            return plan
         raise ErasureUnderWay("holds are being placed on this all the time: try again later")
 
     def finish(self) -> int:
@@ -217,9 +224,24 @@ class Eraser:
     def _forget(self, plan: Erasure) -> None:
         """An erasure that is not on record was never to be."""
         with self._turn, self._database.write() as connection:
-            connection.execute(delete(erasures).where(erasures.c.id == plan.id))
-            connection.execute(delete(erasure_calls).where(erasure_calls.c.erasure == plan.id))
-            connection.execute(delete(erasure_projects).where(erasure_projects.c.erasure == plan.id))
+            _delete(connection, plan)
+
+    def _recorded(self, plan: Erasure) -> bool:
+        """Whether an erasure is on record; if not, it is forgotten. Raises ErasureUnderWay: none can tell."""
+        try:
+            with self._turn, self._database.write() as connection:
+                # the log's turn: what is being committed has ended then, one way or the other
+                connection.execute(select(log_state.c.size).with_for_update())
+                query = select(erasures.c.record).where(erasures.c.id == plan.id)
+                recorded = connection.execute(query).scalar_one_or_none() is not None
+                if not recorded:
+                    _delete(connection, plan)
+        except (SQLAlchemyError, OSError) as error:
+            raise ErasureUnderWay(
+                f"the database does not say whether the erasure {plan.id} is on record: it is finished by "
+                "itself, see `regalia content erasures`"
+            ) from error
+        return recorded
 
     def _select(self, wanted: Erasure, holds: Sequence[Hold]) -> Erasure:
         """A project or an age, less what is held."""
@@ -372,6 +394,12 @@ class Rows:
             taken = connection.execute(_PLACES_IN, {"bucket": bucket, "most": limit}).scalars().all()
             connection.execute(delete(contents).where(contents.c.idx.in_(taken)))
         return len(taken)
+
+
+def _delete(connection: Connection, plan: Erasure) -> None:
+    connection.execute(delete(erasures).where(erasures.c.id == plan.id))
+    connection.execute(delete(erasure_calls).where(erasure_calls.c.erasure == plan.id))
+    connection.execute(delete(erasure_projects).where(erasure_projects.c.erasure == plan.id))
 
 
 def _as_call(call: str, project: str) -> Call:

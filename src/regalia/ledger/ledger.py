@@ -131,8 +131,9 @@ class Ledger:
     async def erase(self, erasure: Erasure) -> str:
         """Erase contents, on the record; the erasure as JSON.
 
-        Raises Held, NothingToErase, CallOpen, ErasureUnderWay, VaultError, AuditUnavailable. After the last
-        it may still be carried out, and is, at the latest, when the log is opened again.
+        Raises Held, NothingToErase, CallOpen, ErasureUnderWay, VaultError, AuditUnavailable: the last where
+        it could not be recorded, and then it is not carried out later either. Only where the ledger process
+        has ended meanwhile it may be, and is, at the latest, when the log is opened again.
         """
         return await self._running().erase(erasure)
 
