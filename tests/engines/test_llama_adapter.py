@@ -301,3 +301,44 @@ def test_a_chunk_read_by_its_shape_says_the_same_as_one_read_as_a_document(
 def test_a_piece_of_an_odd_shape_is_broken(odd: dict[str, Any]) -> None:
     with pytest.raises(EngineBroken):
         adapter.events("chat.completions", {**CHAT, "stream": True}).feed(b"", encode(odd))
+
+
+NO_ALTERNATIVES = [
+    ("chat.completions", {"logprobs": True}, "top_logprobs"),
+    ("chat.completions", {"logprobs": True, "top_logprobs": 0}, "top_logprobs"),
+    ("completions", {"logprobs": 0}, "logprobs"),
+]
+
+
+@pytest.mark.parametrize(("route", "asked", "number"), NO_ALTERNATIVES)
+@pytest.mark.parametrize("stream", [False, True])
+def test_logprobs_without_alternatives_come_as_such_and_the_ids_are_told(
+    route: str, asked: dict[str, Any], number: str, stream: bool
+) -> None:
+    document = {"model": "m", "prompt": "hi", **asked, "stream": stream}
+    assert sent(route, document)[number] == 1
+    token = {"id": 5, "token": "x", "logprob": -0.5, "top_logprobs": [{"id": 6, "logprob": -0.1}]}
+    choice = {"index": 0, "text": "x", "finish_reason": None, "logprobs": {"content": [token]}}
+    if stream:
+        events = adapter.events(route, document)
+        data = events.feed(b"", encode({"choices": [choice]}))
+        events.feed(b"", ending(0, "stop", 1, "limit"))
+        result = events.result
+    else:
+        whole = {"choices": [choice], "usage": {"prompt_tokens": 1, "completion_tokens": 1}}
+        verbose = {"tokens": [5], "stop_type": "limit"}
+        reply, result = adapter.reply(
+            route, document, Reply(200, "", encode({**whole, "__verbose": verbose}))
+        )
+        data = reply.body
+    assert data is not None
+    said = decode(data)["choices"][0]["logprobs"]["content"]
+    assert said == [{"id": 5, "token": "x", "logprob": -0.5, "top_logprobs": []}]
+    assert result.tokens == [[5]]
+
+
+def test_as_many_alternatives_come_as_the_client_asked_for() -> None:
+    asked = {**CHAT, "logprobs": True, "top_logprobs": 3}
+    assert sent("chat.completions", asked)["top_logprobs"] == 3
+    assert sent("completions", {"model": "m", "prompt": "x", "logprobs": 2})["logprobs"] == 2
+    assert "top_logprobs" not in sent("chat.completions", {**CHAT, "logprobs": False})

@@ -153,6 +153,17 @@ async def test_logprobs_come_if_asked_for(llama: LlamaEngine) -> None:
     assert all(token["logprob"] <= 0 and len(token["top_logprobs"]) == 2 for token in content)
 
 
+async def test_logprobs_without_alternatives_come_with_the_ids(llama: LlamaEngine) -> None:
+    asked = chat("Say hi", max_tokens=2, logprobs=True)
+    whole, result = await answer(llama, "chat.completions", {**asked, "top_logprobs": 0})
+    assert [token["id"] for token in whole["choices"][0]["logprobs"]["content"]] == result.tokens[0]
+    found, streamed = await events(llama, "chat.completions", {**asked, "stream": True})
+    choices = [choice for data in found for choice in msgspec.json.decode(data)["choices"]]
+    content = [token for choice in choices for token in (choice.get("logprobs") or {}).get("content", ())]
+    assert [token["id"] for token in content] == streamed.tokens[0]
+    assert all(token["top_logprobs"] == [] for token in content)
+
+
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_tool_call_is_answered(llama: LlamaEngine, stream: bool) -> None:
     document = chat("Weather in Paris?", max_tokens=8, tools=[WEATHER])

@@ -303,3 +303,19 @@ async def test_what_came_before_a_fault_comes_first_though_it_came_with_it(tmp_p
                     seen += [b"data: " + data for _, data in come]
     assert seen == said
     assert work.result == Result(output=2, estimated=True)
+
+
+async def test_a_whole_answer_that_is_cut_in_the_engines_own_line_counts_nothing() -> None:
+    async def count() -> Result | None:
+        return far(encode([slot(6, read=700, decoded=90)]), 5, 1, 1)
+
+    async def again() -> Result | None:
+        return None
+
+    work = Work()
+    work.follow(count, again)
+    work.sent()
+    await work.left()
+    work.cut(Pace())
+    await work.rest()
+    assert work.result == Result()

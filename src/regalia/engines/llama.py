@@ -12,6 +12,8 @@ Measured on xllamacpp 2026.10.11549:
   `timings_per_token` every chunk of a stream says how many tokens its choice has by now, those that give
   no text included. So a stream that is left early is counted exactly too.
 - A stream of text completions with several choices begins with an event `null`.
+- Asked for log-probabilities without alternatives, as in `logprobs` with `top_logprobs` 0, it gives none, and
+  no ids; asked without a number, it gives twenty alternatives. So one is asked for, and taken out again.
 - Seed 2**32 - 1 (and -1) means a random one.
 """
 
@@ -64,6 +66,8 @@ class LlamaAdapter(OpenAIAdapter):
         if isinstance(document.get("seed"), int):
             document["seed"] %= _SEEDS
         if route in _WITH_IDS:
+            if _without_alternatives(route, document):
+                document["top_logprobs" if route == "chat.completions" else "logprobs"] = 1
             document["verbose"] = True
             document["return_tokens"] = True
             if document.get("stream") or choices(document) > 1:
@@ -104,7 +108,7 @@ class LlamaAdapter(OpenAIAdapter):
         if route not in _WITH_IDS:
             return ChunkEvents(document)
         tools = ToolChunks() if self._makes_tool_call(route, document) else None
-        return LlamaChunks(document, wants_usage(document), tools)
+        return LlamaChunks(route, document, wants_usage(document), tools)
 
 
 class _Told:
@@ -130,10 +134,13 @@ class _Told:
 class LlamaChunks:
     """The chunks of a llama.cpp stream: ids gathered, fields that only we asked for taken out."""
 
-    def __init__(self, document: dict[str, Any], wants_usage: bool, tools: ToolChunks | None = None) -> None:
+    def __init__(
+        self, route: str, document: dict[str, Any], wants_usage: bool, tools: ToolChunks | None = None
+    ) -> None:
         self.finished = False
         self._wants_usage = wants_usage
         self._wants_logprobs = _asked_for_logprobs(document)
+        self._without_alternatives = _without_alternatives(route, document)
         self._wants_timings = bool(document.get("timings_per_token"))
         self._samples = samples(document)
         self._one_prompt = choices(document) == self._samples
@@ -218,6 +225,8 @@ class LlamaChunks:
             told.ids.extend(token["id"] for token in logprobs["content"])
             if not self._wants_logprobs:
                 _take_out_logprobs(choice)
+            elif self._without_alternatives:
+                _take_out_alternatives(choice)
         if choice.get("finish_reason"):
             told.finish = choice["finish_reason"]
 
@@ -242,6 +251,14 @@ def _asked_for_logprobs(document: dict[str, Any]) -> bool:
     return asked is not None and asked is not False
 
 
+def _without_alternatives(route: str, document: dict[str, Any]) -> bool:
+    """Whether the client asked for the sampled tokens' log-probabilities and no others, which llama.cpp takes
+    for none at all, or, where no number is said, for twenty others.
+    """
+    number = document.get("top_logprobs") if route == "chat.completions" else document.get("logprobs")
+    return _asked_for_logprobs(document) and not number
+
+
 def _read(data: bytes) -> dict[str, Any]:
     try:
         return _decode(data)
@@ -260,6 +277,9 @@ def _read_whole(route: str, document: dict[str, Any], body: bytes) -> tuple[dict
     verbose = answer.pop("__verbose", {})
     usage = answer["usage"]
     finish = tuple(choice["finish_reason"] or "" for choice in answer["choices"])
+    if _without_alternatives(route, document):
+        for choice in answer["choices"]:
+            _take_out_alternatives(choice)
     return answer, Result(
         tokens=_whole_tokens(verbose, usage) if len(finish) == 1 else None,
         input=usage["prompt_tokens"],
@@ -285,9 +305,14 @@ def _take_out_logprobs(choice: dict[str, Any]) -> None:
         choice["logprobs"] = None  # a text completion has the field, empty
 
 
+def _take_out_alternatives(choice: dict[str, Any]) -> None:
+    for token in (choice.get("logprobs") or {}).get("content") or ():
+        token["top_logprobs"] = []
+
+
 def _assemble(route: str, document: dict[str, Any], body: bytes) -> tuple[dict[str, Any], Result]:
     """A whole reply out of the stream that was asked for in its place, for the sake of exact counts."""
-    events = LlamaChunks(document, wants_usage=True)
+    events = LlamaChunks(route, document, wants_usage=True)
     parts: dict[int, dict[str, Any]] = {}
     answer: dict[str, Any] = {}
     for name, data in EventSplitter().feed(body):
