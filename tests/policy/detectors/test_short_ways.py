@@ -21,7 +21,7 @@ ALLOWED = [[], ["en"], ["en", "sw"], ["ms"], ["nl", "de", "fr"], ["ta"]]
 class Thorough(Language):
     """Counts the words of every text by languages."""
 
-    def _is_within(self, text: str) -> bool:
+    def _is_within(self, sets: bytes) -> bool:
         return False
 
 

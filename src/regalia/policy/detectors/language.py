@@ -115,18 +115,32 @@ def languages(text: str) -> dict[str, float]:
 
 def _shares(text: str) -> dict[str, float]:
     """Languages of a text by their shares of its letters."""
-    letters: dict[str, float] = {}
+    return _weighed(_read(text))
+
+
+class Letters(msgspec.Struct, frozen=True, gc=False):
+    """What a text is judged by: the sets of its words in Latin script, and its letters by script."""
+
+    sets: bytes
+    latin: int
+    others: Mapping[str, float] = {}
+
+
+def _read(text: str) -> Letters:
+    """A text's words and letters."""
     if text.isascii():
         folded = text.encode().translate(_FOLDED)
-        hits = _hits(_in_ascii(folded), _LATIN_INDEX)
-        latin = len(folded) - folded.count(b" ")
-    else:
-        text = text.lower()
-        if _BEYOND_LATIN.search(text):
-            letters = _by_script(text)
-        words = _LATIN_WORD.findall(text)
-        hits = _hits(_sets(map(_LATIN_INDEX.words.get, words)), _LATIN_INDEX)
-        latin = sum(map(len, words))
+        words = map(_LATIN_INDEX.ascii.get, folded.split())
+        return Letters(_sets(words), len(folded) - folded.count(b" "))
+    text = text.lower()
+    latin = _LATIN_WORD.findall(text)
+    others = _by_script(text) if _BEYOND_LATIN.search(text) else {}
+    return Letters(_sets(map(_LATIN_INDEX.words.get, latin)), sum(map(len, latin)), others)
+
+
+def _weighed(read: Letters) -> dict[str, float]:
+    """Languages by their shares of the letters."""
+    latin, letters, hits = read.latin, read.others, _hits(read.sets, _LATIN_INDEX)
     total = sum(letters.values()) + latin
     if total < _FEWEST_LETTERS:
         return {}
@@ -145,11 +159,6 @@ def _shares(text: str) -> dict[str, float]:
             found[first] = latin / total * most / both
             found[second] = latin / total * rest / both
     return found
-
-
-def _in_ascii(folded: bytes) -> bytes:
-    """The sets of the words of a text in ASCII."""
-    return _sets(map(_LATIN_INDEX.ascii.get, folded.split()))
 
 
 def _sets(numbers: Iterable[int | None]) -> bytes:
@@ -210,9 +219,13 @@ class Language:
 
     def find(self, text: str) -> list[Finding]:
         """One finding over the whole text for each language, by falling share."""
-        if text.isascii() and len(text) <= _SAMPLE * _SAMPLES and self._is_within(text):
-            return []
-        shares = languages(text)
+        if len(text) > _SAMPLE * _SAMPLES:
+            shares = languages(text)
+        else:
+            read = _read(text)
+            if not read.others and self._is_within(read.sets):
+                return []
+            shares = _weighed(read)
         if shares.keys() <= self._allowed:
             return []
         most = max(shares.values())
@@ -223,13 +236,12 @@ class Language:
                 found.append(Finding(f"language.{code}", 0, len(text), score, "model", NAME))
         return found
 
-    def _is_within(self, text: str) -> bool:
-        """Whether it shows without a count by languages that a text in ASCII is in none but those allowed.
+    def _is_within(self, sets: bytes) -> bool:
+        """Whether it shows without a count by languages that words speak for none but those allowed.
 
         No language beyond them has more hits than `most`. That is too few for any, or less than half of what
         an allowed one has: then a language beyond is neither the first of the text nor the second.
         """
-        sets = _in_ascii(text.encode().translate(_FOLDED))
         most = sum([self._beyond[number] for number in sets.translate(None, self._within)])
         if most < _FEWEST_HITS * _ONE:
             return True
