@@ -1,8 +1,11 @@
 """`regalia ask`: one question, the streamed answer, and the verified receipt."""
 
+import http.client
 import json
 import sys
+import time
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
 
@@ -10,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from regalia.cli.http import fetch, request
+from regalia.cli.http import NotReady, fetch, request
 from regalia.cli.log import trust_policy
 from regalia.cli.options import DEFAULT_DATA_DIR, DataDir, Json
 from regalia.cli.profile import Profile, load_profile
@@ -28,6 +31,10 @@ Examples:
     regalia ask "Say it in Swahili." --save asked/ --json
 """
 _DONE = b"data: [DONE]"
+_LOADING_S = 60.0
+_AGAIN_S = 1.0
+_CONTROLS = {code: "\ufffd" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
+"""What a model writes is not to steer the terminal."""
 
 
 def ask(
@@ -63,12 +70,12 @@ def ask(
     ).encode()
     answer: list[str] = []
     events: list[bytes] = []
-    with request(profile, "POST", "/v1/chat/completions", body) as response:
+    with answering(profile, body) as response:
         call = response.headers["x-regalia-call"]
         for text in _texts(response, events):
             answer.append(text)
             if not as_json:
-                sys.stdout.write(text)
+                sys.stdout.write(text.translate(_CONTROLS))
                 sys.stdout.flush()
     receipt = fetch(profile, f"/v1/receipts/{call}")
     content = b"".join(events)
@@ -92,6 +99,28 @@ def ask(
         )
     else:
         _show(call, verified)
+
+
+@contextmanager
+def answering(
+    profile: Profile, body: bytes, *, loading_s: float = _LOADING_S, again_s: float = _AGAIN_S
+) -> Iterator[http.client.HTTPResponse]:
+    """The answer as it begins; a model that is still being loaded is waited for. Raises RegaliaError."""
+    until, told = time.monotonic() + loading_s, False
+    with ExitStack() as stack:
+        while True:
+            try:
+                response = stack.enter_context(request(profile, "POST", "/v1/chat/completions", body))
+            except NotReady:
+                if time.monotonic() >= until:
+                    raise
+            else:
+                break
+            if not told:
+                typer.echo("The model is being loaded …", err=True)
+            told = True
+            time.sleep(again_s)
+        yield response
 
 
 def _first_model(profile: Profile) -> str:

@@ -17,6 +17,10 @@ class NoServer(RegaliaError):
     """Nobody listens there, so nothing was asked."""
 
 
+class NotReady(RegaliaError):
+    """The server is there, and the model's engine is not yet: nothing was generated."""
+
+
 @contextmanager
 def request(
     profile: Profile, method: str, path: str, body: bytes | None = None
@@ -32,7 +36,7 @@ def request(
         connection.request(method, url.path.rstrip("/") + path, body, headers)
         response = connection.getresponse()
         if response.status != 200:
-            raise RegaliaError(_explain(response.status, response.read(_MAX_BODY)))
+            raise _refusal(response.status, response.read(_MAX_BODY))
         yield response
     except ConnectionRefusedError as error:
         raise NoServer(f"no server listens at {profile.base_url}; is it running?") from error
@@ -50,8 +54,10 @@ def fetch(profile: Profile, path: str) -> bytes:
         return response.read(_MAX_BODY)
 
 
-def _explain(status: int, body: bytes) -> str:
+def _refusal(status: int, body: bytes) -> RegaliaError:
     try:
-        return f"the server answered {status}: {json.loads(body)['error']['message']}"
+        error = json.loads(body)["error"]
+        kind = NotReady if error["code"] == "engine_unavailable" else RegaliaError
+        return kind(f"the server answered {status}: {error['message']}")
     except (ValueError, KeyError, TypeError):
-        return f"the server answered {status}"
+        return RegaliaError(f"the server answered {status}")

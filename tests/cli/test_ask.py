@@ -1,0 +1,61 @@
+"""`regalia ask` right after a start: the model is still being loaded, and that is waited for."""
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from regalia.cli.ask import answering
+from regalia.cli.http import NotReady
+from regalia.cli.profile import Profile
+from regalia.errors import RegaliaError
+
+
+@contextmanager
+def server(refusals: list[str]) -> Iterator[Profile]:
+    """A server that refuses with these codes, one after the other, and then answers."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            code = refusals.pop(0) if refusals else ""
+            told = json.dumps({"error": {"message": "No.", "code": code}}) if code else "data: [DONE]\n"
+            self.send_response(503 if code else 200)
+            self.send_header("content-length", str(len(told)))
+            self.end_headers()
+            self.wfile.write(told.encode())
+
+        def log_message(self, *_: object) -> None:
+            """Nothing: a test is not to talk."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listening:
+        thread = threading.Thread(target=listening.serve_forever)
+        thread.start()
+        try:
+            yield Profile("key", f"http://127.0.0.1:{listening.server_address[1]}")
+        finally:
+            listening.shutdown()
+            thread.join()
+
+
+def test_a_model_that_is_being_loaded_is_waited_for(capsys: pytest.CaptureFixture[str]) -> None:
+    with server(["engine_unavailable"] * 3) as profile, answering(profile, b"{}", again_s=0) as response:
+        assert response.read() == b"data: [DONE]\n"
+    assert capsys.readouterr().err == "The model is being loaded …\n"
+
+
+def test_any_other_refusal_ends_it_and_so_does_one_that_goes_on() -> None:
+    with (
+        server(["audit_unavailable"]) as profile,
+        pytest.raises(RegaliaError, match="answered 503: No"),
+        answering(profile, b"{}", again_s=0),
+    ):
+        pass
+    with (
+        server(["engine_unavailable"] * 2) as profile,
+        pytest.raises(NotReady),
+        answering(profile, b"{}", loading_s=0, again_s=0),
+    ):
+        pass
