@@ -153,7 +153,8 @@ def test_a_counter_that_someone_changed_is_found(house: Server) -> None:
     assert json.loads(regalia("usage", "--verify", "--json", "--data-dir", data_dir).stdout)["verified"]
     assert house.stop() == 0
     with sqlite3.connect(house.data_dir / "regalia.db") as database:
-        database.execute("UPDATE usage SET output = output - 1 WHERE requests > 0 AND output > 0")
+        for table in ("usage_sums", "usage_recent"):
+            database.execute(f"UPDATE {table} SET output = output - 1 WHERE requests > 0 AND output > 0")
     found = regalia("usage", "--verify", "--data-dir", data_dir, check=False)
     assert found.returncode == 1
     assert "output is" in found.stdout

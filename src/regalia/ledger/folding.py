@@ -29,11 +29,11 @@ from regalia.storage import Database
 from regalia.storage.schema import log_state
 from regalia.storage.schema.metering import usage_folding, usage_recent
 
-ENTRIES = 65_536
+ENTRIES = 131_072
 """So many entries of the log make it worth while,"""
 AGE_S = 300.0
 """or any at all, after so long."""
-PLANNED = 4096
+PLANNED = 16_384
 """How many sums are made at once."""
 CHUNK = 512
 """How many sums one transaction adds."""
