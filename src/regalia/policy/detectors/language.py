@@ -223,7 +223,7 @@ class Language:
             shares = languages(text)
         else:
             read = _read(text)
-            if not read.others and self._is_within(read.sets):
+            if self._alone and not read.others and self._is_within(read.sets):
                 return []
             shares = _weighed(read)
         if shares.keys() <= self._allowed:
