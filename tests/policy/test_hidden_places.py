@@ -101,6 +101,13 @@ async def test_a_number_is_known_by_the_name_of_its_field_and_by_where_its_part_
     assert "⟦KE_ID_1⟧" in told
 
 
+@pytest.mark.parametrize("between", [" ", "-", ".", "\u2009"])
+async def test_a_number_is_found_where_its_digits_are_written_one_by_one(house: House, between: str) -> None:
+    apart = between.join(KENYAN)
+    told = await asked(house, IDENTITY, "completions", {"prompt": f"My national ID number is {apart}, yes."})
+    assert "My national ID number is ⟦KE_ID_1⟧, yes." in told
+
+
 async def test_numbers_in_a_list_are_read_and_only_those_that_were_found_change(house: House) -> None:
     emirates = 784_1987_1234567_1
     told = json.loads(await asked(house, IDENTITY, CHAT, {**HI, "of_tomorrow": [1, emirates, 12345678]}))

@@ -50,7 +50,7 @@ def numbers(text: str, run: re.Match[str], lengths: frozenset[int]) -> Iterator[
             yield Number(start, end, found, (end - start,))
         return
     groups = list(_GROUP.finditer(found))
-    if len(groups) > MAX_GROUPS and all(group.end() - group.start() == 1 for group in groups[:MAX_DIGITS]):
+    if len(groups) > FEWEST and all(group.end() - group.start() == 1 for group in groups[:MAX_DIGITS]):
         yield from _spelt(found, start, groups, lengths, open_left and open_right)
         return
     last = len(groups) - 1
