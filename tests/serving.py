@@ -403,7 +403,13 @@ class ServerFactory:
     def __call__(
         self, *, model: bool = False, init: bool = True, data_dir: Path | None = None, **config: Any
     ) -> Server:
-        """A server with this configuration; `model` puts the embedded model in. It is not yet started."""
+        """A server with this configuration; `model` puts the embedded model in. It is not yet started.
+
+        Its engine has one thread unless told otherwise: several wait for each other at every layer, which
+        takes minutes on a machine that is busy with other tests.
+        """
+        if model:
+            config["embedded_engine"] = {"threads": 1, **config.get("embedded_engine", {})}
         server = Server(data_dir or self.folder / f"d{len(self.made)}", config=config)
         self.made.append(server)
         if init:

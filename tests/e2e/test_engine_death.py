@@ -19,6 +19,7 @@ def wait_until_answered(server: Server, seconds: float = PATIENCE_S) -> None:
         time.sleep(0.3)
 
 
+@pytest.mark.timeout(700)
 @pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGSEGV])
 def test_the_embedded_engine_is_killed(kill: signal.Signals, new_server: ServerFactory) -> None:
     server = new_server(model=True).start()
