@@ -10,11 +10,13 @@ einsum computes in this thread, where a matrix product would start threads besid
 
 from hashlib import sha256
 from importlib.resources import files
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 FILE = "neighbours.json"
 NEAREST = 3
@@ -45,19 +47,22 @@ class Neighbours:
     def __init__(self, card: Card, rows: bytes) -> None:
         if sha256(rows).hexdigest() != card.sha256:
             raise ValueError(f"{FILE} is not the file that head.json was made with: train both anew")
+        import numpy as np  # not for instances without this detector
+
         self.card = card
+        self._numpy = np
         whole = np.frombuffer(rows, dtype=np.int8).reshape(card.harmful + card.harmless, -1)
         self._rows = whole.astype(np.float32) / np.float32(UNIT)
 
     def score(self, vector: list[float]) -> float:
         """`weight` times how much nearer the harmful ones are, for a vector of length one."""
+        np = self._numpy
         near = np.einsum("ij,j->i", self._rows, np.array(vector, dtype=np.float32))
         harmful, harmless = near[: self.card.harmful], near[self.card.harmful :]
-        return self.card.weight * float(_nearest(harmful) - _nearest(harmless))
+        return self.card.weight * (self._nearest(harmful) - self._nearest(harmless))
 
-
-def _nearest(near: NDArray[np.float32]) -> float:
-    return float(np.partition(near, -NEAREST)[-NEAREST:].mean())
+    def _nearest(self, near: "NDArray[np.float32]") -> float:
+        return float(self._numpy.partition(near, -NEAREST)[-NEAREST:].mean())
 
 
 def load(card: Card) -> Neighbours:
