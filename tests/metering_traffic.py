@@ -3,6 +3,7 @@
 import asyncio
 import json
 import random
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import aiohttp
 
 WORDS = 12
+UNAVAILABLE_S = 120.0
 DONE = b"data: [DONE]"
 
 
@@ -70,8 +72,11 @@ def request(chance: random.Random) -> tuple[str, dict[str, Any], int | None]:
 
 async def call(
     http: aiohttp.ClientSession, url: str, key: Key, chance: random.Random, seen: Seen, stays: bool
-) -> None:
-    """One call; whatever happens to it is noted, nothing is raised. A client that stays hears its end."""
+) -> bool:
+    """One call; whatever happens to it is noted, nothing is raised. A client that stays hears its end.
+
+    Gives whether it was refused only because something is away for now.
+    """
     path, body, leaves_after = request(chance)
     if stays:
         leaves_after = None
@@ -91,7 +96,7 @@ async def call(
         seen.outcomes["broken off"] += 1
         if status == 200:
             seen.cut[ident] = key
-        return
+        return False
     if status == 200 and _whole(received, body.get("stream", False), path):
         usage = _usage(received, body.get("stream", False))
         if usage is not None:
@@ -100,7 +105,10 @@ async def call(
         seen.cut[ident] = key
     seen.outcomes[str(status)] += 1
     if status == 429:
-        seen.limited[json.loads(received)["error"]["message"]] += 1
+        told = json.loads(received)["error"]["message"]
+        seen.limited[told] += 1
+        return "being fetched" in told  # a budget's part, by one process from another
+    return status == 503
 
 
 def _whole(received: bytes, stream: bool, path: str) -> bool:
@@ -145,17 +153,21 @@ async def load(
     Some leave in the middle of an answer unless they are told to stay: then no more calls than clients are
     ever under way, while of one that was left the server may hear only after the client's next.
     """
-    left = calls
+    left, deadline = calls, time.monotonic() + UNAVAILABLE_S
 
     async def client(http: aiohttp.ClientSession, own: random.Random) -> None:
         nonlocal left
         while left > 0:
             left -= 1
             before = seen.outcomes["broken off"] + seen.outcomes["503"]
-            await call(http, url, own.choice(keys), own, seen, stay)
+            away = await call(http, url, own.choice(keys), own, seen, stay)
+            if away and time.monotonic() < deadline:  # on a slow machine what was killed takes long to return
+                left += 1
+                seen.made -= 1
+                await asyncio.sleep(0.1)
             if seen.outcomes["broken off"] + seen.outcomes["503"] > before:
                 await asyncio.sleep(0.4)
 
-    timeout = aiohttp.ClientTimeout(total=20)
+    timeout = aiohttp.ClientTimeout(total=60)
     async with aiohttp.ClientSession(timeout=timeout, trust_env=False) as http:
         await asyncio.gather(*(client(http, random.Random(chance.random())) for _ in range(clients)))
