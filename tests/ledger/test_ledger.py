@@ -19,6 +19,7 @@ from regalia.ledger import (
     link,
 )
 from regalia.ledger import ledger as ledger_module
+from regalia.ledger.wire import frame
 from regalia.storage import SchemaUnknown
 
 
@@ -171,6 +172,38 @@ async def test_no_more_than_a_bounded_number_waits(site: Site, monkeypatch: pyte
     assert sorted(await asyncio.gather(*waiting)) == list(range(1, 101))
     assert await ledger.append(event()) == 101
     await ledger.close()
+
+
+async def test_an_entry_that_can_not_be_sent_takes_no_other_ones_answer(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = await site.ledger()
+    call = Call.new()
+    await ledger.append(call.admission())
+    monkeypatch.setattr(link, "frame", raising_once(frame))
+    lost = ledger.append(call.outcome())
+    with pytest.raises(AuditUnavailable, match="has ended"):
+        await lost
+    await until(lambda: ledger.unavailable is None)
+    after = Call.new()
+    await ledger.append(after.admission())
+    await ledger.append(after.outcome())
+    site.verify_receipt(await ledger.receipt(after.id, PROJECT), after)
+    await until(lambda: ledger.size >= 5)  # the call that was cut off has an outcome
+    await ledger.close()
+    site.verify(closed=True)
+
+
+def raising_once(framing: Callable[..., bytes]) -> Callable[..., bytes]:
+    """As a field would that no frame can hold."""
+    failures = iter([OverflowError("Integer value out of range")])
+
+    def framed(message: object) -> bytes:
+        for failure in failures:
+            raise failure
+        return framing(message)
+
+    return framed
 
 
 async def test_a_process_that_hangs_is_replaced(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

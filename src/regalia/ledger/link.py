@@ -6,7 +6,7 @@ waiting entries, in order. When the other end is gone, all that wait hear of it.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar, cast
 
 from regalia.errors import AuditUnavailable, RegaliaError
@@ -240,16 +240,27 @@ class Link(asyncio.Protocol):
     def _flush(self) -> None:
         """Send what was appended in this turn of the event loop, in frames of bounded size."""
         entries, self._unsent = self._unsent, []
-        start = size = 0
-        for end, entry in enumerate(entries, 1):
-            size += sum([len(part.data) for part in entry.parts])
-            if end == len(entries) or end - start == MAX_FRAME_ENTRIES or size > MAX_FRAME_BYTES:
-                self._send(frame(Append(entries[start:end])))
-                start, size = end, 0
+        try:
+            for some in _parcels(entries):
+                self._send(frame(Append(some)))
+        except Exception:
+            if self._transport is not None:  # answers would be taken for those of other entries from here on
+                self._transport.abort()
+            raise
 
     def _send(self, data: bytes) -> None:
         if self._transport is not None:
             self._transport.write(data)
+
+
+def _parcels(entries: list[Entry]) -> Iterator[list[Entry]]:
+    """The entries in order, in as few parts as the bounds of a frame allow."""
+    start = size = 0
+    for end, entry in enumerate(entries, 1):
+        size += sum([len(part.data) for part in entry.parts])
+        if end == len(entries) or end - start == MAX_FRAME_ENTRIES or size > MAX_FRAME_BYTES:
+            yield entries[start:end]
+            start, size = end, 0
 
 
 def _abandons(entry: Entry, future: "asyncio.Future[int]", result: int | RegaliaError) -> bool:
