@@ -165,7 +165,7 @@ def test_ask_streams_the_answer_and_shows_what_the_receipt_binds(server: Server,
     done = regalia("ask", "What is the capital of Kenya?", *where, "--save", str(asked))
     assert "Nairobi" in done.stdout
     assert "Receipt verified" in done.stderr
-    assert "sha256:" in done.stderr
+    assert re.search(r"^model +\S+  sha256:[0-9a-f]{64}$", done.stderr, re.MULTILINE)
     files = ("--policy", str(asked / "policy"), "--request", str(asked / "request.json"))
     checked = verify(
         "receipt", str(asked / "receipt.tlog-proof"), *files, "--response", str(asked / "response.txt")

@@ -11,7 +11,6 @@ from typing import Annotated, Any, BinaryIO
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from regalia.cli.http import NotReady, fetch, request
 from regalia.cli.log import trust_policy
@@ -160,18 +159,17 @@ def _save(folder: Path, files: dict[str, bytes]) -> None:
 def _show(call: str, verified: VerifiedReceipt) -> None:
     record: dict[str, Any] = verified.record
     checkpoint = verified.endorsement.checkpoint
-    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    table.add_column()
-    table.add_column(overflow="fold")
-    table.add_row("call", call)
-    table.add_row("log", f"{checkpoint.origin}, entry {verified.index} of {checkpoint.size}")
-    table.add_row("model", f"{record['model']['name']}  {record['model']['digest']}")
-    engine = record["engine"]
-    table.add_row("engine", f"{engine['build']}, isolation {engine['isolation']}")
-    table.add_row("sampling", ", ".join(f"{name} {value}" for name, value in record["sampling"].items()))
-    usage = record["usage"]
-    table.add_row("tokens", f"{usage['input']} in, {usage['output']} out")
-    table.add_row("binds", ", ".join(part for part in ("request", "response", "tokens") if part in record))
+    engine, usage = record["engine"], record["usage"]
+    facts = {
+        "call": call,
+        "log": f"{checkpoint.origin}, entry {verified.index} of {checkpoint.size}",
+        "model": f"{record['model']['name']}  {record['model']['digest']}",
+        "engine": f"{engine['build']}, isolation {engine['isolation']}",
+        "sampling": ", ".join(f"{name} {value}" for name, value in record["sampling"].items()),
+        "tokens": f"{usage['input']} in, {usage['output']} out",
+        "binds": ", ".join(part for part in ("request", "response", "tokens") if part in record),
+    }
     console = Console(stderr=True)
     console.print("\n[bold green]Receipt verified[/]")
-    console.print(table)
+    for name, value in facts.items():  # a digest stays in one piece, however narrow the terminal is
+        console.print(f"{name:<9} {value}", markup=False, soft_wrap=True)
