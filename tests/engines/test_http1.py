@@ -326,13 +326,17 @@ class StillTimer:
         self.ring = lambda: None
 
 
-async def test_each_read_may_take_its_time_and_none_takes_longer() -> None:
-    clock = StillClock()
-    connection = Connection()
+def asked(clock: StillClock, connection: Connection) -> asyncio.Task[object]:
+    """A request that has been sent, by that clock, and whose head is waited for for 900 s."""
     connection._loop = clock  # type: ignore[assignment]
     connection.connection_made(Transport())
     connection.send(b"GET / HTTP/1.1\r\n\r\n", b"")
-    head = asyncio.create_task(connection.head(900))
+    return asyncio.create_task(connection.head(900))
+
+
+async def test_each_read_may_take_its_time_and_none_takes_longer() -> None:
+    clock, connection = StillClock(), Connection()
+    head = asked(clock, connection)
     await clock.pass_by(800)
     connection.data_received(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
     await head
@@ -352,12 +356,8 @@ async def test_each_read_may_take_its_time_and_none_takes_longer() -> None:
 
 
 async def test_a_shorter_wait_after_a_longer_one_ends_in_time() -> None:
-    clock = StillClock()
-    connection = Connection()
-    connection._loop = clock  # type: ignore[assignment]
-    connection.connection_made(Transport())
-    connection.send(b"GET / HTTP/1.1\r\n\r\n", b"")
-    head = asyncio.create_task(connection.head(900))
+    clock, connection = StillClock(), Connection()
+    head = asked(clock, connection)
     await clock.pass_by(1)
     connection.data_received(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n")
     await head

@@ -281,3 +281,21 @@ def test_killed_while_it_appends_and_folds_the_usage_is_what_the_log_says(
     log = Log.open(Where(site.data_dir, url, "after", ORIGIN, site.keys))
     log.fold_usage()
     log.close()
+
+
+def test_a_fold_that_fails_is_told_once_and_stops_nothing(
+    site: Site, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with site.log() as log:
+        with site.database().write() as connection:
+            connection.execute(text("ALTER TABLE usage_folding RENAME TO usage_away"))
+        for _ in range(3):
+            log.fold_usage()
+        told = capfd.readouterr().err
+        assert told.count("usage can't be folded") == 1
+        assert "usage_folding" in told
+        assert "SELECT" not in told
+        with site.database().write() as connection:
+            connection.execute(text("ALTER TABLE usage_away RENAME TO usage_folding"))
+        log.fold_usage()
+    assert not capfd.readouterr().err

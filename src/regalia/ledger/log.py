@@ -4,6 +4,7 @@ One thread appends, one publishes, any may prove. No error is swallowed: while c
 `commit_failure` or `publish_failure` says why.
 """
 
+import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
@@ -76,6 +77,7 @@ class Log:
         self._classes_due = 0.0
         self._clock = clock
         self._locks = ExitStack()
+        self._fold_failure: str | None = None
         self._noted = -1  # the size of the publication that the database knows of
         self._note_due = 0.0
         self.commit_failure: str | None = None
@@ -276,9 +278,18 @@ class Log:
                 self._learn_classes()
 
     def fold_usage(self) -> None:
-        """Now and then, fold what calls have used into sums."""
-        with suppress(SQLAlchemyError):  # it is tried again, and usage is told rightly meanwhile
+        """Now and then, fold what calls have used into sums. A failure is told once for each reason.
+
+        It is tried again, and usage is told rightly meanwhile; but what is not folded grows.
+        """
+        try:
             self._folding.round(self.size)
+        except SQLAlchemyError as error:
+            if self._fold_failure != (reason := _reason(error).splitlines()[0]):  # without its SQL
+                self._fold_failure = reason
+                print(f"usage can't be folded, it is tried again: {reason}", file=sys.stderr, flush=True)
+        else:
+            self._fold_failure = None
 
     def published_for(self, index: int) -> Published:
         """The newest witnessed checkpoint if it covers an entry, otherwise the newest one."""
