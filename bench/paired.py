@@ -2,8 +2,8 @@
 
 import shutil
 import tempfile
-from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -14,6 +14,8 @@ from bench.report import table
 
 Serving = Callable[[Path, str, int], AbstractContextManager[Target]]
 """Given a folder, the server's name and the upstream's port, a server that runs within the block."""
+Loading = Callable[[Target, int, int], Figures]
+"""Loads a target over so many connections for so many seconds."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,42 @@ def upstream_config(port: int) -> dict[str, object]:
     return {"embedded": False, "engines": [engine], "log_level": "warning"}
 
 
+def together(pairs: Iterable[Pair]) -> Pair:
+    """Several pairs at one number of connections as one: the median over all their rounds counts."""
+    first, *others = pairs
+    measured = {name: list(runs) for name, runs in first.measured.items()}
+    for pair in others:
+        for name, runs in pair.measured.items():
+            measured[name] += runs
+    return Pair(first.connections, measured)
+
+
+@contextmanager
+def both(
+    serving: Serving, names: tuple[str, str], afterwards: Callable[[Path], None] = lambda folder: None
+) -> Iterator[list[Target]]:
+    """Serve both within the block. `afterwards` gets the folder once neither serves any more."""
+    rivals.INSTALLED.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="pair-", dir=rivals.INSTALLED))
+    with ExitStack() as stack:
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        port = stack.enter_context(rivals.upstream(folder))
+        with ExitStack() as servers:
+            yield [servers.enter_context(serving(folder, name, port)) for name in names]
+        afterwards(folder)
+
+
+def in_turn(
+    targets: list[Target], *, connections: int, rounds: int, seconds: int, loading: Loading = load
+) -> Pair:
+    """Load both in turn."""
+    measured: dict[str, list[Figures]] = {target.name: [] for target in targets}
+    for number in range(rounds):
+        for target in targets if number % 2 else reversed(targets):
+            measured[target.name].append(loading(target, connections, seconds))
+    return Pair(connections, measured)
+
+
 def measure(
     serving: Serving,
     names: tuple[str, str],
@@ -71,19 +109,8 @@ def measure(
     warm_up_seconds: int = 3,
     afterwards: Callable[[Path], None] = lambda folder: None,
 ) -> Pair:
-    """Serve both and load them in turn. `afterwards` gets the folder once neither serves any more."""
-    measured: dict[str, list[Figures]] = {name: [] for name in names}
-    rivals.INSTALLED.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix="pair-", dir=rivals.INSTALLED))
-    with ExitStack() as stack:
-        stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        port = stack.enter_context(rivals.upstream(folder))
-        with ExitStack() as servers:
-            targets = [servers.enter_context(serving(folder, name, port)) for name in names]
-            for target in targets:
-                load(target, connections, warm_up_seconds)
-            for number in range(rounds):
-                for target in targets if number % 2 else reversed(targets):
-                    measured[target.name].append(load(target, connections, seconds))
-        afterwards(folder)
-    return Pair(connections, measured)
+    """One pair, served, warmed and loaded in turn; `afterwards` as `both` has it."""
+    with both(serving, names, afterwards) as targets:
+        for target in targets:
+            load(target, connections, warm_up_seconds)
+        return in_turn(targets, connections=connections, rounds=rounds, seconds=seconds)
