@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from itertools import pairwise
 from typing import Any
 
 from regalia.engines import EngineIdentity, Reply, Result, Work
@@ -114,6 +115,18 @@ class Queue:
 
 async def on_record() -> None:
     """The call is admitted at once."""
+
+
+def cut(text: str, places: list[int]) -> list[str]:
+    """The text in pieces."""
+    edges = sorted({0, len(text), *(place % (len(text) + 1) for place in places)})
+    return [text[start:end] for start, end in pairwise(edges)]
+
+
+def arguments(piece: str, index: int = 0) -> dict[str, Any]:
+    """A chunk with a piece of a tool call's arguments."""
+    call = {"index": index, "function": {"arguments": piece}}
+    return {"id": "c", "choices": [{"index": 0, "finish_reason": None, "delta": {"tool_calls": [call]}}]}
 
 
 class Parrot:

@@ -2,9 +2,6 @@
 
 import json
 import random
-import re
-import unicodedata
-from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -12,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from policy.conftest import House
-from policy.policy_kit import SECRET, chunk, delta_in, pack, rail, request
+from policy.policy_kit import SECRET, arguments, chunk, cut, delta_in, pack, rail, request
 from regalia.gateway.guard_outcome import PolicyBlocked
 from regalia.policy.compiled import compile_document
 from regalia.policy.detector import Resources
@@ -20,12 +17,6 @@ from regalia.policy.detectors import DETECTORS
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 MARK = "⟦TEST_WORD⟧"
-
-
-def cut(text: str, places: list[int]) -> list[str]:
-    """The text in pieces."""
-    edges = sorted({0, len(text), *(place % (len(text) + 1) for place in places)})
-    return [text[start:end] for start, end in pairwise(edges)]
 
 
 def deltas(sent: bytes, index: int = 0) -> str:
@@ -131,12 +122,6 @@ async def test_escapes_that_the_model_writes_hide_nothing(house: House) -> None:
     house.engine.says = cut(said, [9, 17, 23, 31, 44])
     client, _ = await house.call("chat.completions", request("chat.completions", "Say JSON.", stream=True))
     assert client.text == '{"name": "' + MARK + '"}'
-
-
-def arguments(piece: str, index: int = 0) -> dict[str, Any]:
-    """A chunk with a piece of a tool call's arguments."""
-    call = {"index": index, "function": {"arguments": piece}}
-    return {"id": "c", "choices": [{"index": 0, "finish_reason": None, "delta": {"tool_calls": [call]}}]}
 
 
 @pytest.mark.parametrize("hidden", [SECRET, escaped(SECRET)])
@@ -318,95 +303,3 @@ async def test_what_came_from_tools_and_documents_is_retrieved_text(house: House
     body["messages"] = [{"role": "tool", "tool_call_id": "call_1", "content": SECRET}]
     _, error = await house.call("chat.completions", json.dumps(body).encode())
     assert isinstance(error, PolicyBlocked)
-
-
-async def test_a_placeholder_of_the_callers_own_is_never_given_out(house: House) -> None:
-    house.reset(rail("redact"))
-    house.engine.says = ["⟦TEST_WORD_1⟧ and ⟦TEST_", "WORD_2⟧ and ⟦TEST_WORD_3⟧"]
-    text = f"I write ⟦TEST_WORD_1⟧ myself. {SECRET}"
-    client, _ = await house.call("chat.completions", request("chat.completions", text, stream=True))
-    assert house.engine.asked[0]["messages"][0]["content"] == "I write ⟦TEST_WORD_1⟧ myself. ⟦TEST_WORD_2⟧"
-    assert client.text == f"⟦TEST_WORD_1⟧ and {SECRET} and ⟦TEST_WORD_3⟧"
-
-
-SAID_BARE = [
-    "TEST_WORD_1",
-    "⟦TEST_WORD_1⟧",
-    "⟦TEST_WORD_1",
-    "TEST_WORD_1⟧",
-    "TEST_WORD_10",
-    "TEST_WORD_2",
-    "TEST_",
-]
-BESIDE = st.text('ab_1T⟦⟧ .n\\"é\u0301{}', max_size=5)
-RAILS_BESIDE = [
-    [],
-    [rail("block", "output", detector={"use": "words", "options": {"words": {"a.b": "nobody says"}}})],
-]
-
-
-def restored_slowly(text: str) -> str:
-    """A text with the placeholder put back, by a rule of its own that looks at one place after another."""
-
-    def of_word(at: int) -> bool:
-        if not 0 <= at < len(text):
-            return False
-        return text[at].isalnum() or text[at] == "_" or unicodedata.category(text[at])[0] == "M"
-
-    def breaks(at: int) -> bool:
-        """Whether white space ends there as JSON spells it."""
-        written = re.search(r"(\\+)[bfnrt]$", text[:at])
-        return written is not None and len(written[1]) % 2 == 1
-
-    told, at = "", 0
-    while at < len(text):
-        begins = at + text.startswith("⟦", at)
-        ends = begins + len("TEST_WORD_1")
-        closed = ends + text.startswith("⟧", ends)
-        alone = begins > at or not of_word(at - 1) or breaks(at)
-        if text.startswith("TEST_WORD_1", begins) and alone and (closed > ends or not of_word(ends)):
-            told, at = told + SECRET, closed
-        else:
-            told, at = told + text[at], at + 1
-    return told
-
-
-@pytest.mark.parametrize("beside", RAILS_BESIDE)
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
-@given(
-    pieces=st.lists(st.one_of(BESIDE, st.sampled_from(SAID_BARE)), max_size=12),
-    places=st.lists(st.integers(0, 200), max_size=40),
-)
-async def test_a_placeholder_without_brackets_is_put_back_however_it_is_cut(
-    house: House, beside: list[Any], pieces: list[str], places: list[int]
-) -> None:
-    text = "".join(pieces) or "nothing"
-    told = restored_slowly(text)
-    house.reset(rail("redact"), *beside)
-    house.engine.says = cut(text, places)
-    client, error = await house.call(CHAT, request(CHAT, SECRET, stream=True))
-    assert error is None
-    assert client.text == told
-    client, error = await house.call(CHAT, request(CHAT, SECRET))
-    assert error is None
-    assert client.text == told, "nor does it matter whether it is a stream"
-
-
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
-@given(places=st.lists(st.integers(0, 60), max_size=30))
-async def test_in_arguments_of_tool_calls_it_is_put_back_as_json(house: House, places: list[int]) -> None:
-    quoted = 'a"b\\c\n'
-    house.reset({**rail("redact"), "detector": {"use": "words", "options": {"words": {"test.word": quoted}}}})
-    said = '{"x": "to\\nTEST_WORD_1", "y": TEST_WORD_1, "z": "TEST_WORD_12"}'
-    house.engine.events = [
-        *[(b"", arguments(piece)) for piece in cut(said, places)],
-        (b"", chunk(CHAT, "", finish="tool_calls")),
-    ]
-    client, error = await house.call(CHAT, request(CHAT, f"Send {quoted}", stream=True))
-    assert error is None
-    told = ""
-    for event in client.sent.split(b"\n\n"):
-        if event.startswith(b"data: {"):
-            delta = json.loads(event[6:])["choices"][0]["delta"]
-            told += "".join(call["function"]["arguments"] for call in delta.get("tool_calls", ()))
-    assert json.loads(told) == {"x": f"to\n{quoted}", "y": quoted, "z": "TEST_WORD_12"}

@@ -56,12 +56,15 @@ class Lane:
 
     def forget(self, before: int) -> None:
         """Keep no text before that place."""
-        if before > self.base:
-            gone = self.tail[: before - self.base]
-            if self.json:
-                self.inside = in_string(gone, self.inside)
-            self.tail = self.tail[before - self.base :]
-            self.base = before
+        if before <= self.base:
+            return
+        gone = self.tail[: before - self.base]
+        if self.json:
+            if (len(gone) - len(gone.rstrip("\\"))) % 2:  # an escape stays whole
+                gone = gone[:-1]
+            self.inside = in_string(gone, self.inside)
+        self.tail = self.tail[len(gone) :]
+        self.base += len(gone)
 
 
 class Event:

@@ -196,6 +196,9 @@ class StreamGuard:
         decision = Decision()
         if self._deciding:
             decision = await self._look(lanes)
+        else:
+            for lane in lanes:
+                lane.held = lane.end
         for lane in lanes:
             self._clear(lane, decision)
 

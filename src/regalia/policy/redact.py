@@ -1,7 +1,10 @@
 """Personal data replaced by placeholders before the model sees it, and put back for the caller.
 
 A placeholder is `⟦KE_ID_1⟧`: the kind, and a number that is the same for the same text within one call. Small
-models leave its brackets out: it is put back without them, too, where it stands as a word of its own. What
+models leave its brackets out: it is put back without them, too, unless what stands beside it may be of a
+longer name: before it a capital letter, a digit or `_`, after it one of these or a digit of any script. All
+else, as Malay endings (`KE_ID_1nya`) and scripts without spaces, can be part of no name. JSON that is written
+in ASCII, as some engines give the arguments of tool calls, has `\\u27e6` and `\\u27e7` for the brackets. What
 stands in the caller's own text already, as `KE_ID_1`, is never given out, so that restoring changes nothing
 else.
 """
@@ -15,20 +18,22 @@ from collections.abc import Collection, Iterable, Sequence
 from regalia.policy.decide import Hit
 
 OPEN, CLOSE = "⟦", "⟧"
-LONGEST = 72
-"""The longest placeholder, in code points."""
-BEHIND = 16
-"""How much text before a placeholder says whether it stands as a word of its own."""
+LONGEST = 82
+"""The longest placeholder, in code points: a label of 60, its number, and brackets that are escaped."""
+_SLASHES = 16
+BEHIND = LONGEST + _SLASHES
+"""How much text before a place tells what of a placeholder stands there."""
 
 Edit = tuple[int, int, str]
 """From, to (code points, end exclusive), and what stands there instead."""
 
 _QUOTE = re.compile(r"\\.|\"", re.DOTALL)
-_SPELLED = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_"
-_NAME = re.compile(r"[A-Z0-9_]+")
-_USED = re.compile(rf"({OPEN}?)([A-Z0-9_]+)({CLOSE}?)")
-_BREAKS = frozenset("bfnrt")
-"""What JSON spells white space with, after a backslash."""
+_ESCAPED_OPEN = "\\u27e6"
+_USED = re.compile(rf"({OPEN}|\\u[0-9A-Fa-f]{{4}})?([A-Z0-9_]+)({CLOSE}|\\u27[eE]7)?")
+"""A name as long as it goes, with what stands before it (any escape, so as not to read its digits as the
+name's) and the bracket after it."""
+_ENDS = re.compile(rf"({OPEN}|\\u[0-9A-Fa-f]{{4}})?([A-Z0-9_]*)(\\(?:u(?:2(?:7[eE]?)?)?)?)?\Z")
+"""What of a placeholder, of its escaped brackets too, may stand at the end of a text."""
 
 
 class Redactor:
@@ -51,7 +56,7 @@ class Redactor:
             spans.setdefault(hit.text, []).append((found.start, found.end, found.kind))
         if not spans:
             return {}
-        taken = {name for text in texts for name in _NAME.findall(text)}
+        taken = {match[2] for text in texts for match in _USED.finditer(text)}
         made = {
             number: [
                 (start, end, self._placeholder(texts[number][start:end], kind, taken))
@@ -82,48 +87,44 @@ class Redactor:
             return []
         edits: list[Edit] = []
         for match in _USED.finditer(text):
-            opens, name, closes = match.groups()
-            original = self._bare.get(name)
-            if original is None:
+            original = self._bare.get(match[2])
+            if original is None or (not match[3] and _may_count_on(text, match.end())):
                 continue
-            if (opens or not _goes_on_before(text, match.start())) and (
-                closes or not _is_of_word(text[match.end() : match.end() + 1])
-            ):
-                edits.append((match.start(), match.end(), original))
+            edits.append((_beginning(match), match.end(), original))
         return edits
 
     def unfinished(self, text: str) -> int:
         """Where a text that goes on may yet turn into a placeholder of this call, or its length."""
-        if not self._names:
+        if not self._names or (match := _ENDS.search(text, max(0, len(text) - LONGEST))) is None:
             return len(text)
-        before = text[-LONGEST:].rstrip(_SPELLED)
-        begins = max(0, len(text) - LONGEST) + len(before)
-        name = text[begins:]
-        if before.endswith(OPEN):
-            begins -= 1
-        elif not name or _goes_on_before(text, begins):
+        name, escape = match[2], match[3]
+        if escape and name not in self._bare:  # no bracket that closes; it may be one that opens
+            return len(text) if _is_escaped(text, match.start(3)) else match.start(3)
+        begins = _beginning(match)
+        if not name and begins == match.start(2):
             return len(text)
         at = bisect_left(self._names, name)
         return begins if at < len(self._names) and self._names[at].startswith(name) else len(text)
 
 
-def _goes_on_before(text: str, at: int) -> bool:
-    """Whether what stands before that place belongs to the same word."""
-    if at == 0 or not _is_of_word(text[at - 1]):
-        return False
-    if text[at - 1] not in _BREAKS:
-        return True
-    before = text[max(0, at - BEHIND) : at - 1]
-    return (len(before) - len(before.rstrip("\\"))) % 2 == 0
+def _beginning(match: re.Match[str]) -> int:
+    """Where a placeholder begins: with its bracket, if it has one."""
+    before = (match[1] or "").lower()
+    if before == OPEN or (before == _ESCAPED_OPEN and not _is_escaped(match.string, match.start())):
+        return match.start()
+    return match.start(2)
 
 
-def _is_of_word(character: str) -> bool:
-    """Whether it is a letter, a digit, a mark upon one, or joins them as `_` does; "" is not."""
-    return (
-        character.isalnum()
-        or character == "_"
-        or (character > "\x7f" and unicodedata.category(character).startswith("M"))
-    )
+def _is_escaped(text: str, at: int) -> bool:
+    """Whether the backslash there is spelled by one before it; taken to be so where very many stand there."""
+    before = text[max(0, at - _SLASHES) : at]
+    slashes = len(before) - len(before.rstrip("\\"))
+    return slashes % 2 == 1 or slashes == _SLASHES
+
+
+def _may_count_on(text: str, at: int) -> bool:
+    """Whether a digit stands there, which may be one more of the number before it, whatever its script."""
+    return at < len(text) and text[at] > "\x7f" and unicodedata.category(text[at]).startswith("N")
 
 
 def label(kind: str) -> str:
