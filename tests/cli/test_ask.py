@@ -67,7 +67,7 @@ def test_any_other_refusal_ends_it_and_so_does_one_that_goes_on() -> None:
 def test_who_is_held_for_review_learns_where_the_answer_will_be() -> None:
     with (
         server(["held_for_review"]) as profile,
-        pytest.raises(RegaliaError, match=r"No\. POST /v1/regalia/reviews/review_1/answer gives"),
+        pytest.raises(RegaliaError, match=r"No\. `regalia reviews answer review_1 --wait` gives"),
         answering(profile, b"{}"),
     ):
         pass

@@ -1,6 +1,8 @@
 """Held calls on a running server: queued, decided by another person, fetched, called back, all on record."""
 
 import json
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -11,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from command_line import command
+from command_line import Ran, command
 from policy.live import activate, ask, chat, document, person, record_of, records, said, service_key
 from serving import Exchange, Server, verify
 
@@ -114,6 +116,88 @@ def test_a_refused_call_stays_refused(live: Server, app: str, reviewer: str) -> 
     ask(live, "POST", f"/reviews/{ident}/refuse", key=reviewer)
     reply = fetch(live, ident)
     assert (reply.status, reply.json["error"]["code"]) == (403, "review_refused")
+
+
+def reviews(server: Server, key: str, *arguments: str) -> Ran:
+    """`regalia reviews …`, with that key."""
+    where = ["--data-dir", str(server.data_dir), "--base-url", server.url, "--api-key", key]
+    return command("reviews", *arguments, *where)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_caller_fetches_a_released_answer_by_command(
+    live: Server, app: str, reviewer: str, stream: bool
+) -> None:
+    ident = held(live, app, "output", stream)["id"]
+    open_yet = reviews(live, app, "answer", ident)
+    assert (open_yet.code, open_yet.out) == (3, "")
+    assert "`look`; nobody has decided yet. If nobody does by 20" in open_yet.err
+    given = reviews(live, app, "answer", ident, "--json")
+    assert (given.code, json.loads(given.out)["review"]["state"]) == (3, "open")
+    assert reviews(live, app, "state", ident, "--json").json["state"] == "open"
+    assert reviews(live, reviewer, "release", ident).code == 0
+    assert "gives the answer" in reviews(live, app, "state", ident).out
+    fetched = reviews(live, app, "answer", ident)
+    assert (fetched.code, fetched.out) == (0, f"You said: Use {WORD} now.\n")
+    again = reviews(live, app, "answer", ident, "--json").json
+    assert again["id"] in fetched.err, "the same call"
+    assert (again["answer"], again["edited"]) == (f"You said: Use {WORD} now.", False)
+    assert again["body"] == fetch(live, ident).body.decode()
+    other = reviews(live, service_key(live, "another"), "answer", "review_none")
+    assert (other.code, "review_none" in other.err) == (1, True)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_command_says_that_a_reviewer_wrote_the_answer(
+    live: Server, app: str, reviewer: str, stream: bool
+) -> None:
+    ident = held(live, app, "output", stream)["id"]
+    reviews(live, reviewer, "edit", ident, "--text", "Please call 1414.")
+    fetched = reviews(live, app, "answer", ident)
+    assert (fetched.code, fetched.out) == (0, "Please call 1414.\n")
+    assert "a reviewer has written it" in fetched.err
+
+
+def test_the_command_says_that_a_call_was_refused(live: Server, app: str, reviewer: str) -> None:
+    ident = held(live, app, "input")["id"]
+    reviews(live, reviewer, "refuse", ident)
+    refused = reviews(live, app, "answer", ident, "--wait")
+    assert (refused.code, refused.out) == (4, "")
+    assert "is refused: there is no answer" in refused.err
+
+
+def test_the_command_waits_for_the_decision(live: Server, app: str, reviewer: str) -> None:
+    ident = held(live, app, "input")["id"]
+    soon = reviews(live, app, "answer", ident, "--wait", "--timeout", "0.01")
+    assert soon.code == 3
+    where = ["--data-dir", str(live.data_dir), "--base-url", live.url, "--api-key", app]
+    regalia = [str(Path(sys.executable).with_name("regalia"))]
+    waiting = subprocess.Popen(
+        [*regalia, "reviews", "answer", ident, "--wait", *where],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert waiting.stderr is not None
+    assert "Waiting" in waiting.stderr.readline()
+    reviews(live, reviewer, "release", ident)
+    out, _ = waiting.communicate(timeout=300)
+    assert (waiting.returncode, out) == (0, f"You said: Use {WORD} now.\n")
+
+
+def test_an_empty_list_says_why(live: Server, app: str, reviewer: str) -> None:
+    held(live, app, "input")
+    for key in (app, live.api_key):
+        listed = reviews(live, key, "list")
+        assert "with the role `reviewer`" in listed.err, "held, but not for them"
+        assert "review_" not in listed.out
+    assert reviews(live, reviewer, "list").err == ""
+    made = ask(live, "POST", "/projects", {"name": "elsewhere", "organisation": "default"})
+    elsewhere = ask(live, "POST", "/keys", {"name": "e", "project": made["id"], "role": "developer"})[
+        "secret"
+    ]
+    assert reviews(live, elsewhere, "list").err == "No such call that you may decide.\n", (
+        "of others' projects"
+    )
+    assert reviews(live, app, "list", "--json").json == []
 
 
 def test_nobody_decides_on_a_call_of_their_own(live: Server) -> None:

@@ -44,7 +44,10 @@ def review_handlers(instance: Instance) -> list[HTTPRouteHandler]:
         limit: Annotated[int, Parameter(ge=1, le=USUAL.most)] = USUAL.usual,
         after: str = "",
     ) -> Response[bytes]:
-        """Those that the asker may decide; `status` is open, released, edited, refused or delivered."""
+        """Those that the asker may decide; `status` is open, released, edited, refused or delivered.
+
+        `for_others` says of an empty list whether calls wait in the asker's projects for somebody else.
+        """
         asked = {"status": status, "project": project, "limit": str(limit), "after": after}
         found = await desk.listed(asker(instance, request), asked)
         return _json({**found, "data": [_told(review) for review in found["data"]]})

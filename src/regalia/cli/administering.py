@@ -84,6 +84,12 @@ class Administration:
 
         return perform(self.data_dir, self.database, self.config, method, BASE + path, content)
 
+    def fetched(self, path: str) -> tuple[str, bytes]:
+        """What the server gives for a POST, and the call that it is. Raises RegaliaError."""
+        profile = load_profile(self.data_dir, self._api_key, self._base_url)
+        with request(profile, "POST", BASE + path) as response:
+            return response.headers["x-regalia-call"] or "", response.read(_MAX_ANSWER)
+
     def listed(self, path: str, **asked: str) -> list[dict[str, Any]]:
         """The whole of a list, however many pages it has. Raises RegaliaError."""
         rows: list[dict[str, Any]] = []

@@ -22,6 +22,14 @@ class NotReady(RegaliaError):
     """The server is there, and the model's engine is not yet: nothing was generated."""
 
 
+class NotNow(RegaliaError):
+    """Somebody else is at it: a while later it can be asked for again."""
+
+
+_KINDS = {"engine_unavailable": NotReady, "not_now": NotNow}
+"""What an error's code means for whoever could wait."""
+
+
 @contextmanager
 def request(
     profile: Profile, method: str, path: str, body: bytes | None = None
@@ -58,15 +66,15 @@ def fetch(profile: Profile, path: str) -> bytes:
 def waits(document: dict[str, Any]) -> str:
     """What to add to an error whose call waits for a person: where its answer will be."""
     review = document.get("review")
-    url = review.get("url") if isinstance(review, dict) else None
-    return f" POST {url}/answer gives the answer once it is released." if url else ""
+    ident = review.get("id") if isinstance(review, dict) else None
+    return f" `regalia reviews answer {ident} --wait` gives the answer once it is released." if ident else ""
 
 
 def _refusal(status: int, body: bytes) -> RegaliaError:
     try:
         document = json.loads(body)
         error = document["error"]
-        kind = NotReady if error["code"] == "engine_unavailable" else RegaliaError
+        kind = _KINDS.get(error["code"], RegaliaError)
         return kind(f"the server answered {status}: {error['message']}{waits(document)}")
     except (ValueError, KeyError, TypeError):
         return RegaliaError(f"the server answered {status}")

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import msgspec
 import structlog
-from sqlalchemy import Row, select
+from sqlalchemy import Connection, Row, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from regalia.clock import now_ms
@@ -30,7 +30,7 @@ from regalia.gateway.guard_outcome import HeldAnswer
 from regalia.identity import Principal, Pseudonyms
 from regalia.identity.live import as_struct
 from regalia.identity.principal import local_actor
-from regalia.identity.roles import not_found, permits, require, require_at
+from regalia.identity.roles import not_found, permits, require, require_at, sees
 from regalia.instance.tenancy.hands import refuse_same_hands
 from regalia.instance.tenancy.paging import ALL, Asked, page_of_rows
 from regalia.instance.tenancy.tenancy import Tenancy
@@ -103,7 +103,8 @@ class ReviewDesk:
     async def listed(self, actor: Principal, asked: Asked = ALL) -> dict[str, Any]:
         """A page of the reviews that the actor may decide, the oldest first. Raises ApiError 400.
 
-        `status` and `project` of what is asked narrow it.
+        `status` and `project` of what is asked narrow it. `for_others` says of an empty page whether calls of
+        projects that the actor has business in wait for somebody else's decision.
         """
         query = select(reviews)
         for name, column in (("status", reviews.c.state), ("project", reviews.c.project)):
@@ -116,9 +117,19 @@ class ReviewDesk:
 
         def run() -> dict[str, Any]:
             with self._at.database.read() as connection:
-                return page_of_rows(connection, query, (reviews.c.created, reviews.c.id), asked, shown)
+                found = page_of_rows(connection, query, (reviews.c.created, reviews.c.id), asked, shown)
+                others = not found["data"] and self._held_for_others(connection, actor, asked)
+                return {**found, "for_others": others}
 
         return await self._at.scan(run)
+
+    def _held_for_others(self, connection: Connection, actor: Principal, asked: Asked) -> bool:
+        query = select(reviews.c.project).where(reviews.c.state == "open").distinct()
+        if asked.get("project"):
+            query = query.where(reviews.c.project == asked["project"])
+        homes = self._at.tenants.projects
+        projects = [homes.get(row.project) for row in connection.execute(query)]
+        return any(home is not None and sees(actor, home.organisation, home.id) for home in projects)
 
     async def get(self, actor: Principal, ident: str) -> Review:
         """A review, for its project's callers and for its reviewers. Raises ApiError 404."""
