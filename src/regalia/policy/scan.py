@@ -347,7 +347,8 @@ class View:
 
 def reads_as_it_is(text: str) -> bool:
     """Whether there is nothing in a text to be folded or spelled out."""
-    return text.isascii() and "\\u" not in text
+    # one character is looked for ten times as fast as two
+    return text.isascii() and ("\\" not in text or "\\u" not in text)
 
 
 def views_of(text: str) -> list[View]:

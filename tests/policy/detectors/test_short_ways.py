@@ -21,7 +21,7 @@ ALLOWED = [[], ["en"], ["en", "sw"], ["ms"], ["nl", "de", "fr"], ["ta"]]
 class Thorough(Language):
     """Counts the words of every text by languages."""
 
-    def _is_within(self, sets: bytes) -> bool:
+    def _is_within(self, counted: int) -> bool:
         return False
 
 
@@ -77,7 +77,37 @@ def test_a_text_in_which_nothing_can_be_assigned_assigns_nothing(
     text = " ".join("".join(part) for part in parts)
     lower = text.lower() if len(text.lower()) == len(text) else text
     assigned = list(secrets._assigned(text, lower, secrets._names_in(lower)))
-    assert secrets._may_assign(text) or not assigned
+    assert secrets._may_assign(secrets._shape_of(text)) or not assigned
+
+
+def test_a_text_has_a_shape_that_may_be_a_form_wherever_it_may_have_a_forms_beginning() -> None:
+    for literal in (
+        *(literal for _, literal, _ in secrets._FORMS if literal != "xox"),
+        "xoxb-",
+        "-----",
+        "://",
+    ):
+        text = f"so {literal} it is"
+        assert secrets._may_be_formed(text, secrets._shape_of(text)), literal
+
+
+@given(
+    st.text("aI ,.-_G9/:@", max_size=12), st.sampled_from([*secrets._SIGNS, "-----BEGIN PRIVATE KEY-----"])
+)
+def test_a_text_that_may_have_no_form_has_none(around: str, literal: str) -> None:
+    for text in (around, around + literal + around):
+        if not secrets._may_be_formed(text, secrets._shape_of(text)):
+            assert not Secrets()._formed(text)
+
+
+@given(st.integers(0, 4096), st.integers(0, 4096), st.sampled_from([["en"], ["en", "sw"], ["it", "en"]]))
+@settings(max_examples=30)
+def test_words_are_counted_apart_however_many_they_are(english: int, others: int, allow: list[str]) -> None:
+    own, other = "the ", "und "
+    text = (own * english + other * others)[:4096]
+    assert Language(allow).find(text) == Thorough(allow).find(text)
+    text = "\u0130" * english  # longer in small letters, each a word of its own
+    assert Language(allow).find(text) == Thorough(allow).find(text)
 
 
 @pytest.mark.parametrize(("kind", "form"), sorted({(kind, form) for kind, _, form in secrets._FORMS}))

@@ -61,6 +61,10 @@ _BY_SIGNS = tuple(
     for signs in dict.fromkeys(_SIGNS.values())
 )
 """The forms by signs that all of them have: where these are missing, none of them is looked for."""
+_UNSIGNED = "dapi"
+"""The literal that has no signs."""
+_RARE = frozenset("GIJ_-")
+"""Of these each form has one, or of the signs and digits that are no letters; or it is unsigned."""
 _AFTER_LETTERS = frozenset({"k_live_", "k_test_", "AccountKey=", "hooks.slack.com/services/"})
 """Literals that other letters may precede ("sk_live_", "rk_live_")."""
 
@@ -106,11 +110,13 @@ def _shape(code: int) -> bytes:
 
     Such a value has a character that is no letter and none of "_-." (then "#" is in its shape), or a sign
     such as "=" before it (likewise). What is cut off at a value's end counts only before something else
-    (then ",a" is).
+    (then ",a" or ",A" is). "A" are the letters of which each form has one that has no "#".
     """
     character = chr(code)
     if character.isascii():
-        if character.isalpha() or character in "_-.":
+        if character in _RARE:
+            return b"A"
+        if character.isalpha() or character == ".":
             return b"a"
         if character.isspace() or character in "\"'`<>":  # where a value ends
             return b" "
@@ -120,7 +126,7 @@ def _shape(code: int) -> bytes:
 
 
 _SHAPE = b"".join(map(_shape, range(256)))
-_CUT_INSIDE = re.compile(",a")
+_CUT_INSIDE = re.compile(",[aA]")
 
 
 class Secrets:
@@ -130,6 +136,23 @@ class Secrets:
 
     def find(self, text: str) -> list[Finding]:
         """The credentials in it; of two that overlap the one of a known form."""
+        shape = _shape_of(text)
+        found = self._formed(text) if _may_be_formed(text, shape) else []
+        if not _may_assign(shape):
+            return found
+        lower = text.lower()
+        if len(lower) != len(text):
+            lower = text
+        names = _names_in(lower)
+        known = [(one.start, one.end) for one in found]
+        for start, end, score in _assigned(text, lower, names):
+            if not any(start < other_end and other_start < end for other_start, other_end in known):
+                found.append(_finding("secret.assignment", (start, end), score, "context"))
+                known.append((start, end))
+        return found
+
+    def _formed(self, text: str) -> list[Finding]:
+        """The credentials of known forms."""
         found: list[Finding] = []
         signs = _signs(text)
         for needed, forms in _BY_SIGNS:
@@ -144,17 +167,6 @@ class Secrets:
             found += (
                 _finding("secret.url_password", match.span(1), 0.9, "format") for match in _URL.finditer(text)
             )
-        if not _may_assign(text):
-            return found
-        lower = text.lower()
-        if len(lower) != len(text):
-            lower = text
-        names = _names_in(lower)
-        known = [(one.start, one.end) for one in found]
-        for start, end, score in _assigned(text, lower, names):
-            if not any(start < other_end and other_start < end for other_start, other_end in known):
-                found.append(_finding("secret.assignment", (start, end), score, "context"))
-                known.append((start, end))
         return found
 
     def unfinished(self, text: str) -> int:
@@ -165,9 +177,18 @@ class Secrets:
         return min(_token_begun(text), _url_begun(text), _value_begun(text))
 
 
-def _may_assign(text: str) -> bool:
+def _shape_of(text: str) -> str:
+    """What may be in each place of a text, by `_shape`."""
+    return text.encode(errors="surrogatepass").translate(_SHAPE).decode()
+
+
+def _may_be_formed(text: str, shape: str) -> bool:
+    """Whether there may be a credential of a known form in a text: there is none in most prose."""
+    return "A" in shape or "#" in shape or _UNSIGNED in text
+
+
+def _may_assign(shape: str) -> bool:
     """Whether there may be a value, or a sign that assigns one, in a text: there is none in plain prose."""
-    shape = text.encode(errors="surrogatepass").translate(_SHAPE).decode()
     return "#" in shape or _CUT_INSIDE.search(shape) is not None
 
 
