@@ -233,12 +233,15 @@ CHAT, RESPONSES = "chat.completions", "responses"
 HI = {"messages": [{"role": "user", "content": "hi"}]}
 TOOL = {"type": "function", "function": {"name": "f", "description": SECRET}}
 HALVES = [{"type": "text", "text": SECRET[:4]}, {"type": "text", "text": SECRET[4:]}]
+SAID_AND_REFUSED = [HALVES[0], {"type": "refusal", "refusal": SECRET[4:]}]
 CALLED = {"type": "function_call", "call_id": "call_1", "name": "f", "arguments": json.dumps({"x": SECRET})}
 PLACES: list[tuple[str, dict[str, Any]]] = [
     (CHAT, {"messages": [{"role": "user", "content": SECRET}]}),
     (CHAT, {"messages": [{"role": "system", "content": SECRET}, {"role": "user", "content": "hi"}]}),
     (CHAT, {"messages": [{"role": "user", "content": [{"type": "text", "text": SECRET}]}]}),
     (CHAT, {"messages": [{"role": "user", "content": HALVES}]}),
+    (CHAT, {"messages": [{"role": "tool", "tool_call_id": "call_1", "content": HALVES}]}),
+    (CHAT, {"messages": [{"role": "assistant", "content": SAID_AND_REFUSED}]}),
     (CHAT, {"messages": [{"role": "user", "name": SECRET, "content": "hi"}]}),
     (CHAT, {"messages": [{"role": "tool", "tool_call_id": "call_1", "content": SECRET}]}),
     (CHAT, {**HI, "tools": [TOOL]}),

@@ -74,6 +74,9 @@ _SHAPES = dict.fromkeys(_STEERS, _WORDS) | dict.fromkeys(_IDENTS, _IDENT) | {"ro
 _PARTS = frozenset({"content", "output", "summary"})
 """Under these a list holds the parts of one message, or of what a tool or a train of thought gave."""
 
+_SAID = ("text", "refusal")
+"""Under these a part holds what the model reads."""
+
 _SEALED = "encrypted_content"
 """An earlier train of thought, which only the engine can open."""
 
@@ -222,7 +225,7 @@ def _walk_object(
         elif kind is str:
             if (
                 value
-                and not (joined and key == "text")
+                and not (joined and key in _SAID)
                 and not (meaning == _STEER and _skips(key, value, here))
             ):
                 found.add(value, here, Leaf(node, key))
@@ -318,14 +321,17 @@ def _join(found: Found, parts: list[Any], here: frozenset[str]) -> bool:
         kind = type(part)
         if kind is not dict and kind is not str:
             return False
-        text = part if kind is str else part.get("text")
         if kind is dict and _is_shown(part):
             found.add_unreadable(here)
-        if type(text) is str and text:
-            leaves.append(Leaf(parts, number, at) if kind is str else Leaf(part, "text", at))
-            cut = cut or bool(pieces and pieces[-1][-1].isalnum() and text[0].isalnum())
-            pieces.append(text)
-            at += len(text)
+        said: list[tuple[Any, Any, Any]] = [(parts, number, part)]
+        if kind is dict:
+            said = [(part, name, part.get(name)) for name in _SAID]
+        for node, key, text in said:
+            if type(text) is str and text:
+                leaves.append(Leaf(node, key, at))
+                cut = cut or bool(pieces and pieces[-1][-1].isalnum() and text[0].isalnum())
+                pieces.append(text)
+                at += len(text)
     if at:
         found.add("".join(pieces), here, *leaves)
         if cut:
