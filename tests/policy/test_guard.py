@@ -1,7 +1,9 @@
 """Rails that cost time, rails that fail, texts that are long, records that stay small."""
 
 import asyncio
+import gc
 import json
+import weakref
 from typing import Any
 
 import pytest
@@ -20,6 +22,32 @@ from regalia.policy.scan import Text, pieces, scan_quick, spell_out, views_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 SLOW = {**rail("block", use="slow-words"), "detector": {"use": "slow-words", "options": {"pause": 0.05}}}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("said", ["Fine.", SECRET])
+async def test_a_call_under_a_policy_leaves_nothing_to_the_garbage_collector(
+    house: House, monkeypatch: pytest.MonkeyPatch, stream: bool, said: str
+) -> None:
+    guards: list[weakref.ref[CallGuard]] = []
+    enter = CallGuard.enter
+
+    def noting(self: CallGuard, *told: Any) -> CallGuard:
+        guards.append(weakref.ref(self))
+        return enter(self, *told)
+
+    monkeypatch.setattr(CallGuard, "enter", noting)
+    house.reset(rail("redact"))
+    house.engine.says = ["Hello ", "there."]
+    gc.disable()
+    try:
+        _, error = await house.call("chat.completions", request("chat.completions", said, stream))
+        await asyncio.sleep(0)
+        left = [guard() for guard in guards]
+    finally:
+        gc.enable()
+    assert error is None
+    assert left == [None]
 
 
 @pytest.mark.parametrize("stream", [False, True])

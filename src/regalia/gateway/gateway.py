@@ -138,7 +138,7 @@ class Gateway:
                 generation = Generation(call, engine, client, self._response_bytes)
             else:
                 generation = GuardedGeneration(call, engine, client, self._response_bytes, guard)
-                call.guard = guard.enter(call.id, call.started, len(body), call.on_record)
+                call.guard = guard
         except EngineError as gone:  # it ended since it was chosen
             raise as_seen(gone) from gone
         generation.headers = self._metering.headers(reservation)
@@ -151,6 +151,10 @@ class Gateway:
             self._energy.begin(call.id)
         try:
             call.recorded = self._ledger.append(Unmade("admitted", call.id, call.admission))
+            if call.guard is not None:
+                # not by the call, which has the guard: each would keep the other until garbage is collected
+                durable = partial(asyncio.shield, call.recorded)
+                call.guard.enter(call.id, call.started, len(call.body), durable)
             await self._carry_out(call, generation)
         except ApiError as error:
             error.call = call.id

@@ -89,7 +89,7 @@ class CallGuard:
     held: HeldAnswer | None = None
     _call = ""
     _ms = _size = 0
-    _on_record: Callable[[], Awaitable[None]]  # returns when the call is admitted on record
+    _on_record: Callable[[], Awaitable[object]]  # returns when the call is admitted on record
     _scans: Mapping[str, Scan] = MappingProxyType({})
     _facts: Facts | None = None
     _found: Found | None = None
@@ -121,7 +121,7 @@ class CallGuard:
         self._model, self._streams = document.get("model"), bool(document.get("stream"))  # as it was asked
         self._review = released
 
-    def enter(self, call: str, ms: int, size: int, on_record: Callable[[], Awaitable[None]]) -> "CallGuard":
+    def enter(self, call: str, ms: int, size: int, on_record: Callable[[], Awaitable[object]]) -> "CallGuard":
         """This guard, for the call that is to be admitted under this id, at this time, of so many bytes."""
         self._call, self._ms, self._size, self._on_record = call, ms, size, on_record
         return self
