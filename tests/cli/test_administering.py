@@ -113,6 +113,17 @@ def test_ids_stay_in_one_piece_and_times_are_dates(instance: Path) -> None:
     assert row.rstrip().endswith("Z")
 
 
+def test_where_a_pack_is_in_force_is_said_in_words(instance: Path) -> None:
+    made = run(instance, "policy", "activate", "ke", "--project", "default", "--at", "2990-01-01T00:00")
+    assert "takes force for the project default at 2990-01-01" in made.out
+    run(instance, "policy", "activate", "ke")
+    rows = run(instance, "policy", "status", "--project", "default").out.splitlines()
+    assert [line.split()[2:4] for line in rows[1:]] == [["default", "active"], ["(all)", "active"]]
+    assert run(instance, "policy", "rollback").code == 0
+    wrong = run(instance, "policy", "activate", "ke", "--at", "tomorrow")
+    assert (wrong.code, "not 'tomorrow'" in wrong.err) == (1, True)
+
+
 def test_a_rollback_says_what_counts_afterwards(instance: Path) -> None:
     for place, told in ((("--project", "default"), "the instance's counts"), ((), "No policy is in force")):
         assert run(instance, "policy", "activate", "ke", *place).code == 0

@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from regalia.cli.ask import answering
+from regalia.cli.ask import answering, of_policy
 from regalia.cli.http import NotReady
 from regalia.cli.profile import Profile
 from regalia.errors import RegaliaError
@@ -71,3 +71,17 @@ def test_who_is_held_for_review_learns_where_the_answer_will_be() -> None:
         answering(profile, b"{}"),
     ):
         pass
+
+
+def test_what_the_policy_did_is_told_with_the_receipt() -> None:
+    acted = {"rail": "ids", "action": "redact", "does": "redact", "mode": "enforce", "counts": {"ke.id": 2}}
+    late = {**acted, "rail": "topics", "does": "block", "counts": {}, "failed": "timeout"}
+    shadow = {**acted, "rail": "words", "does": "", "mode": "shadow"}
+    told = {"version": "ke@1.0", "decision": "block", "rails": [acted, late, shadow]}
+    assert of_policy(told) == {
+        "policy": "ke@1.0, block: redact by ids (2 ke.id); block by topics (timeout); "
+        "redact in shadow by words (2 ke.id)"
+    }
+    silent = {"version": "ke@1.0", "decision": "allow", "rails": []}
+    assert of_policy(silent) == {"policy": "ke@1.0, allow: nothing found"}
+    assert of_policy({"version": "none", "decision": "allow"}) == {}

@@ -168,8 +168,21 @@ def _show(call: str, verified: VerifiedReceipt) -> None:
         "sampling": ", ".join(f"{name} {value}" for name, value in record["sampling"].items()),
         "tokens": f"{usage['input']} in, {usage['output']} out",
         "binds": ", ".join(part for part in ("request", "response", "tokens") if part in record),
+        **of_policy(record.get("policy")),
     }
     console = Console(stderr=True)
     console.print("\n[bold green]Receipt verified[/]")
     for name, value in facts.items():  # a digest stays in one piece, however narrow the terminal is
         console.print(f"{name:<9} {value}", markup=False, soft_wrap=True)
+
+
+def of_policy(policy: Any) -> dict[str, str]:
+    """What the pack in force decided, and by which rails; nothing where none is."""
+    if type(policy) is not dict or policy.get("version", "none") == "none":
+        return {}
+    acted = []
+    for rail in policy.get("rails", ()):
+        why = rail.get("failed") or ", ".join(f"{count} {kind}" for kind, count in rail["counts"].items())
+        does = f"{rail['action']} in shadow" if rail["mode"] == "shadow" else rail["does"] or "found"
+        acted.append(f"{does} by {rail['rail']} ({why})")
+    return {"policy": f"{policy['version']}, {policy['decision']}: {'; '.join(acted) or 'nothing found'}"}

@@ -178,7 +178,7 @@ def rollback(reach: Administration, project: Project = "") -> None:
 @app.command()
 @administers
 def status(reach: Administration, project: Project = "") -> None:
-    """List what was asked for and what is in force.
+    """List what was asked for and what is in force, for the whole instance or, with --project, there.
 
     Example: `regalia policy status --data-dir /var/lib/regalia`
     """
@@ -194,6 +194,8 @@ def status(reach: Administration, project: Project = "") -> None:
     rows = reach.listed("/policies", project=project)
     for row in rows:
         row["when"] = datetime.fromtimestamp(row["effective"] / 1000, UTC).isoformat(timespec="seconds")
+        if not reach.as_json:
+            row["project"], row["in_force"] = row["project"] or "(all)", "yes" if row["in_force"] else "no"
     reach.table(rows, columns)
 
 
@@ -220,8 +222,9 @@ def _said(made: dict[str, Any]) -> str:
 
 def _state(made: dict[str, Any]) -> str:
     what = f"{made['policy']} ({made['id']})"
+    where = f" for the project {made['project']}" if made["project"] else ""
     if made["state"] == "requested":
-        return f"Asked for {what}: a second person agrees with `regalia policy approve {made['id']}`."
+        return f"Asked for {what}{where}: a second person agrees with `regalia policy approve {made['id']}`."
     if made["state"] == "rejected":
         return f"Rejected {what}."
     if made["policy"] == "none":
@@ -230,8 +233,8 @@ def _state(made: dict[str, Any]) -> str:
         return f"No policy is in force any more ({made['id']})."
     if not made.get("in_force"):
         when = datetime.fromtimestamp(made["effective"] / 1000, UTC).isoformat(timespec="seconds")
-        return f"{what} takes force at {when}."
-    return f"{what} is in force."
+        return f"{what} takes force{where} at {when}."
+    return f"{what} is in force{where}."
 
 
 def _scored(score: Any) -> dict[str, Any]:
@@ -278,5 +281,5 @@ def _milliseconds(moment: str) -> int:
     try:
         parsed = datetime.fromisoformat(moment)
     except ValueError as error:
-        raise RegaliaError("`--at` is a time like 2027-01-31T08:00") from error
+        raise RegaliaError(f"`--at` is a time like 2027-01-31T08:00, not {moment!r}") from error
     return int((parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp() * 1000)

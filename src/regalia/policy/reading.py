@@ -17,6 +17,7 @@ from regalia.policy.errors import PackError
 MAX_PACK = 1024 * 1024
 
 
+_NO_ENUM = re.compile(r"Invalid enum value ('.*') - at `(\$\..*)`", re.DOTALL)
 _OLD_TAGS = ("tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:bool")
 
 
@@ -52,14 +53,14 @@ def read_pack(document: bytes) -> Pack:
     try:
         content = yaml.load(document, _Loader)  # noqa: S506 - a SafeLoader
     except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
-        raise PackError(f"the pack is not YAML: {error}") from error
+        raise PackError(f"the pack is not YAML: {_where_and_what(error)}") from error
     if not isinstance(content, dict):
         raise PackError("the pack must hold a mapping, with `schema: 1` first")
     _refuse_unknown(content, Pack, "")
     try:
         return msgspec.convert(content, Pack)
     except msgspec.ValidationError as error:
-        raise PackError(f"the pack is not as its schema says: {error}") from error
+        raise PackError(_not_allowed(str(error)) or f"the pack is not as its schema says: {error}") from error
 
 
 def read_pack_file(file: Path) -> tuple[bytes, Pack]:
@@ -81,6 +82,35 @@ def schema() -> bytes:
     """The packs' JSON Schema (2020-12)."""
     document = {"$schema": "https://json-schema.org/draft/2020-12/schema", **msgspec.json.schema(Pack)}
     return msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
+
+
+def _where_and_what(error: Exception) -> str:
+    """An error of YAML in one line, as a text editor counts."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        mark = error.problem_mark
+        return f"line {mark.line + 1}, column {mark.column + 1}: {error.problem}"
+    return str(error)
+
+
+def _not_allowed(error: str) -> str:
+    """Of a value that is none of a few: which ones may stand there. "" for any other error."""
+    found = _NO_ENUM.fullmatch(error)
+    if found is None:
+        return ""
+    value, place = found.groups()
+    kind: Any = Pack
+    for name in re.findall(r"\.([a-z_]+)", place):
+        kinds = {field.name: field.type for field in msgspec.structs.fields(_struct_in(kind) or Pack)}
+        kind = kinds.get(name)
+    allowed = ", ".join(f"`{one}`" for one in _literals(kind))
+    return f"`{place.removeprefix('$.')}` can't be {value}: it is one of {allowed}" if allowed else ""
+
+
+def _literals(kind: Any) -> list[str]:
+    """The words that a type allows."""
+    return [
+        word for inner in get_args(kind) for word in ([inner] if isinstance(inner, str) else _literals(inner))
+    ]
 
 
 def _refuse_unknown(content: Mapping[str, Any], struct: type, where: str) -> None:
