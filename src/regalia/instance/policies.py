@@ -198,9 +198,7 @@ async def activate(at: Tenancy, actor: Principal, wanted: NewActivation) -> Told
         raise ApiError(400, "invalid_pack", f"{error}.", param="document") from error
     now = at.clock()
     if wanted.effective and wanted.effective < now - 60_000:
-        raise ApiError(
-            400, "invalid_value", "The time to begin has passed already.", param="effective"
-        )
+        raise ApiError(400, "invalid_value", "The time to begin has passed already.", param="effective")
     made = Activation(
         id=at.new_id("policy"),
         project=wanted.project,
