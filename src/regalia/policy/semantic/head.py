@@ -1,7 +1,7 @@
 """The semantic head: a logistic regression for each kind, over the embedding of a text and its words.
 
-For requests for harm the nearest training texts count beside it (`neighbours`). English texts are told by a
-second set of weights, which also read the states in the middle of a small chat model (`Reading`), where the
+For requests for harm the nearest training texts count beside it (`neighbours`). English has weights of its
+own, and further ones, which also read the states in the middle of a small chat model (`Reading`), where the
 instance has that model.
 
 The weights are plain numbers in `head.json`, with their card: what they were trained on, and how well they
@@ -36,13 +36,17 @@ class Center(msgspec.Struct, frozen=True):
 
 
 class Head(msgspec.Struct, frozen=True, dict=True):
-    """All kinds. `terms` are the words that `Kind.terms` has weights for, in the same order."""
+    """All kinds, as English is told and as other languages are.
+
+    `terms` are the words that `Kind.terms` has weights for, in the same order.
+    """
 
     schema: int
     model: str
     centers: list[Center]
     terms: list[str]
     kinds: list[Kind]
+    elsewhere: list[Kind]
     neighbours: Card | None = None
     reading: Reading | None = None
     card: dict[str, object] = {}
@@ -77,11 +81,11 @@ class Head(msgspec.Struct, frozen=True, dict=True):
         places = [self._places[term] for term in found if term in self._places]
         share = 1 / math.sqrt(max(1, len(found)))
         read = self._read(states) if states is not None else []
-        kinds = self._reading_kinds if read else self.kinds
+        of_english = self._reading_kinds if read else self.kinds
+        kinds = of_english if spoken.language == "en" else self.elsewhere
         return {
             kind.kind: sigmoid(
                 kind.bias
-                + (0.0 if spoken.language == "en" else kind.elsewhere)
                 + (near if self._near and kind.kind == self._near.card.kind else 0.0)
                 + _dot(kind.weights, moved)
                 + share * sum([kind.terms[place] for place in places])

@@ -9,13 +9,9 @@ Vector = Annotated[list[float], msgspec.Meta(min_length=DIMENSIONS, max_length=D
 
 
 class Kind(msgspec.Struct, frozen=True):
-    """What one kind is told by. The bias makes 0.5 the score at the threshold chosen in training.
-
-    `elsewhere` is added to it where the language is told to be another than English.
-    """
+    """What one kind is told by. The bias makes 0.5 the score at the threshold chosen in training."""
 
     kind: str
     bias: float
     weights: Vector
     terms: list[float]
-    elsewhere: float = 0.0
