@@ -13,13 +13,9 @@ from gateway.gateway_kit import (
     ScriptedEngine,
     answer,
 )
-from regalia.engines import (
-    EngineIdentity,
-    EngineUnavailable,
-)
+from ledger_kit import Site
+from regalia.engines import EngineIdentity, EngineUnavailable
 from regalia.errors import ApiError
-from regalia.ledger import KeyFiles
-from regalia_verify.policy import TrustPolicy
 from regalia_verify.receipt import verify_receipt
 
 
@@ -32,14 +28,8 @@ async def test_an_answer_is_recorded_with_all_that_its_receipt_binds(house: Hous
     assert outcome["finish"] == ["stop"]
     assert isinstance(outcome["sampling"]["seed"], int)
     receipt = await house.ledger.receipt(outcome["call"], "default")
-    verified = verify_receipt(receipt, TrustPolicy.parse(policy(house)), BODY, ANSWER)
+    verified = verify_receipt(receipt, Site(house.data_dir).policy, BODY, ANSWER)
     assert set(verified.parts.values()) == {"matches"}
-
-
-def policy(house: House) -> str:
-    from regalia.ledger import policy_text
-
-    return policy_text(KeyFiles.under(house.data_dir / "keys"), "example.test/log")
 
 
 async def test_the_clients_own_seed_is_the_seed_on_record(house: House) -> None:
@@ -58,10 +48,7 @@ async def test_a_stream_ends_with_done_only_after_its_outcome_is_on_record(house
     outcome = await house.outcome()
     receipt = await house.ledger.receipt(outcome["call"], "default")
     events = client.sent.removesuffix(b"data: [DONE]\n\n")
-    assert (
-        verify_receipt(receipt, TrustPolicy.parse(policy(house)), STREAM, events).parts["response"]
-        == "matches"
-    )
+    assert verify_receipt(receipt, Site(house.data_dir).policy, STREAM, events).parts["response"] == "matches"
 
 
 async def test_an_engine_that_ends_after_it_was_chosen_is_503_off_the_record(

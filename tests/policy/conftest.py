@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from ledger_kit import Site
 from policy.policy_kit import PRINCIPAL, Listener, OnePolicy, Parrot, Queue, compiled
 from ports import free_port
 from regalia.errors import ApiError
@@ -17,9 +18,8 @@ from regalia.fleet import Fleet
 from regalia.gateway import ROUTES, Gateway, Metrics
 from regalia.gateway.guard import Guard
 from regalia.identity import Pseudonyms
-from regalia.ledger import Entry, KeyFiles, Ledger, Unmade, create_keys
+from regalia.ledger import Entry, Ledger, Unmade
 from regalia.metering import Metering
-from regalia.storage import open_database, upgrade
 from serving import Server, ServerFactory, background
 
 BY_NAME = {route.name: route for route in ROUTES}
@@ -85,16 +85,9 @@ class House:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
-    folder: Path = tmp_path_factory.mktemp("house")
-    keys = KeyFiles.under(folder / "keys")
-    create_keys(keys)
-    (folder / "run").mkdir()
-    database = open_database(f"sqlite:///{folder / 'regalia.db'}")
-    upgrade(database)
-    ledger = await Ledger.open(folder, database, process="p", origin="example.test/log", keys=keys)
+    ledger = await Site.make(tmp_path_factory.mktemp("house")).ledger()
     yield House(ledger)
     await ledger.close()
-    database.close()
 
 
 @pytest.fixture(scope="session")
